@@ -1,0 +1,35 @@
+# make serve | test | check | docs | bench. The first one that needs it makes .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := serve
+.PHONY: install serve test check docs bench clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "esm2 needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+serve: install
+	$(BIN)/esm2 serve
+
+test: install check
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_architecture.py
+	$(BIN)/python tools/docs.py --check
+
+docs: install
+	$(BIN)/python tools/docs.py
+
+bench: install
+	$(BIN)/python benchmarks/contacts_memory.py
+
+clean:
+	rm -rf .venv dist build

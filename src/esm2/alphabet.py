@@ -1,0 +1,108 @@
+"""The 33 tokens of ESM-2, and residues <-> token ids.
+
+    <cls> <pad> <eos> <unk>  L A G V S E R T I D P K Q N F Y M H W C  X B U Z O . -  <null_1> <mask>
+      0     1     2     3    4 ............................... 23    24 ........ 30    31      32
+
+A sequence of L residues is L + 2 tokens: <cls> (BOS), the residues, <eos>. Only this module and
+`engine/readout.py` know about those two. `<mask>` is one residue, spelled out in the sequence.
+
+Source: Alphabet "ESM-1b" in facebookresearch/esm, esm/data.py; vocab.txt of the hub repositories.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esm2.errors import (
+    EmptySequence,
+    InvalidSequence,
+    MaskMissing,
+    MaskNotAllowed,
+    SequenceTooLong,
+)
+
+TOKENS: tuple[str, ...] = (
+    *("<cls>", "<pad>", "<eos>", "<unk>"),
+    *"LAGVSERTIDPKQNFYMHWC",
+    *"XBUZO.-",
+    *("<null_1>", "<mask>"),
+)
+BOS, EOS, MASK = (TOKENS.index(token) for token in ("<cls>", "<eos>", "<mask>"))
+
+#: The 20 natural amino acids in vocabulary order: the columns of logits on the wire.
+AMINO_ACID_COLUMNS = slice(4, 24)
+AMINO_ACIDS: tuple[str, ...] = TOKENS[AMINO_ACID_COLUMNS]
+
+_MASK_TEXT = "<mask>"
+_NO_TOKEN = 255
+_TOKEN_OF_BYTE = np.full(256, _NO_TOKEN, dtype=np.uint8)
+for _token, _letter in enumerate(TOKENS):
+    if len(_letter) == 1:
+        _TOKEN_OF_BYTE[ord(_letter)] = _token
+
+
+def tokenize(
+    sequence: str,
+    *,
+    masks: Literal["any", "none", "some"] = "any",
+    max_residues: int | None = None,
+) -> NDArray[np.uint8]:
+    """Residues to tokens, with BOS and EOS around them.
+
+    Args:
+        sequence: residues in upper case, one letter each, or `<mask>`.
+        masks: whether there may be any number of `<mask>`, none, or must be some.
+        max_residues: the most residues to accept; a `<mask>` is one.
+
+    Returns:
+        uint8 (L + 2,).
+
+    Raises:
+        EmptySequence: there are no residues.
+        InvalidSequence: a letter has no token; it says which and where.
+        SequenceTooLong, MaskNotAllowed, MaskMissing: as asked for.
+    """
+    if not sequence:
+        raise EmptySequence
+    pieces: list[NDArray[np.uint8]] = [np.array([BOS], dtype=np.uint8)]
+    for number, text in enumerate(sequence.split(_MASK_TEXT)):
+        if number:
+            pieces.append(np.array([MASK], dtype=np.uint8))
+        # One byte a letter: what is not Latin-1 becomes "?", which has no token either.
+        tokens = _TOKEN_OF_BYTE[np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)]
+        bad = np.flatnonzero(tokens == _NO_TOKEN)
+        if bad.size:
+            before = sum(len(piece) for piece in pieces) - 1
+            raise InvalidSequence(before + int(bad[0]), text[int(bad[0])])
+        pieces.append(tokens)
+    pieces.append(np.array([EOS], dtype=np.uint8))
+    tokens = np.concatenate(pieces)
+    residues = len(tokens) - 2
+    if max_residues is not None and residues > max_residues:
+        raise SequenceTooLong(residues, max_residues)
+    if masks != "any":
+        mask = first_mask(tokens)
+        if mask is None and masks == "some":
+            raise MaskMissing
+        if mask is not None and masks == "none":
+            raise MaskNotAllowed(mask)
+    return tokens
+
+
+def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The residues of a tokenized sequence: (L + 2,) -> (L,)."""
+    return tokens[1:-1]
+
+
+def letters(tokens: NDArray[np.uint8]) -> list[str]:
+    """Each residue of a tokenized sequence as text: (L + 2,) -> L strings, masks as `<mask>`."""
+    return [TOKENS[token] for token in residue_tokens(tokens)]
+
+
+def first_mask(tokens: NDArray[np.uint8]) -> int | None:
+    """0-based residue index of the first `<mask>`, or None."""
+    masks = np.flatnonzero(residue_tokens(tokens) == MASK)
+    return int(masks[0]) if masks.size else None

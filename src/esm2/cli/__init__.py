@@ -1,0 +1,49 @@
+"""The command line: one file a command, heavy imports inside the functions.
+
+Results go to standard output or to the file that was named, everything else to standard error.
+Exit status: 0 done; 1 an error, told in one sentence with its code; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from esm2.cli import doctor, embed, fetch, models, serve, verify
+from esm2.errors import Esm2Error
+
+app = typer.Typer(
+    name="esm2",
+    help="ESM-2 protein language models: embeddings, contacts, logits and attentions, exact and"
+    " fast, from the command line or over HTTP. Not affiliated with Meta or BioLM.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("serve")(serve.serve)
+app.command("embed")(embed.embed)
+app.command("models")(models.models)
+app.command("fetch")(fetch.fetch)
+app.command("verify")(verify.verify)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; never a traceback for what a person can mend."""
+    try:
+        status = app(standalone_mode=False)
+    except Esm2Error as error:
+        print(f"esm2: {error} [{error.code}]", file=sys.stderr)
+        sys.exit(1)
+    except click.exceptions.Abort:
+        print("esm2: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,82 @@
+"""`esm2 doctor`: what this machine can do, before anyone asks it to."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from esm2 import __version__
+from esm2.catalog import CHECKPOINTS, Checkpoint
+from esm2.errors import MissingExtra
+from esm2.types import Want
+
+_PACKAGES = ("torch", "numpy", "safetensors", "huggingface_hub", "fastapi", "uvicorn", "orjson")
+
+_OUTPUTS = {
+    "mean": Want(layers=(1,), mean=True),
+    "per_token": Want(layers=(1,), per_token=True),
+    "logits": Want(logits=True),
+    "contacts": Want(contacts=True),
+    "attentions": Want(attentions=True),
+}
+
+
+def doctor(
+    device: Annotated[str, typer.Option(help="device to look at: auto, cpu, cuda")] = "auto",
+    dtype: Annotated[str, typer.Option(help="dtype of the arithmetic: auto or float32")] = "auto",
+) -> None:
+    """Tell what this machine can do: versions, device, caches, memory, longest sequences."""
+    print(f"esm2 {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for package in _PACKAGES:
+        print(f"  {package:<16} {_installed(package)}")
+    try:
+        import torch
+
+        from esm2 import hub
+        from esm2.engine.attention import KERNEL
+        from esm2.engine.budget import available_bytes
+        from esm2.engine.engine import choose_device, choose_dtype
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "torch", "torch") from error
+    where, arithmetic = choose_device(device), choose_dtype(dtype)
+    print(f"\ndevice           {where} ({_device_name(str(where))})")
+    print(f"dtype            {arithmetic}, attention by {KERNEL}")
+    print(f"threads          {torch.get_num_threads()}")
+    print(f"weights cache    {hub.cache_directory()}")
+    available = available_bytes(where)
+    print(f"memory           {available / 2**30:.1f} GiB free on {where}")
+    print("\nLongest sequence that fits, in residues, one at a time, beside the weights:\n")
+    print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in _OUTPUTS))
+    for checkpoint in CHECKPOINTS:
+        here = "" if hub.locate(checkpoint) else "  (weights not here)"
+        print(f"  {checkpoint.slug:<10} {_row(checkpoint, available)}{here}")
+    print(
+        "\nesm2-demo is inside the package. Official ESM-2 was trained on crops of 1022 residues."
+    )
+
+
+def _row(checkpoint: Checkpoint, available: int) -> str:
+    from esm2.engine.budget import MemoryModel
+
+    weights = 4 * checkpoint.shape.parameters
+    memory = MemoryModel(checkpoint.shape)
+    longest = (memory.longest(want, available - weights) for want in _OUTPUTS.values())
+    return f"{weights / 2**30:>5.2f} GiB " + " ".join(f"{residues:>10,}" for residues in longest)
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

@@ -1,0 +1,75 @@
+"""What a request costs: one currency for batching, one memory model for refusing.
+
+Cost is counted in tokens. A token of a pack holds about 10 D numbers at the widest place of a layer
+(the feed-forward activation of 4 D, its input, queries, keys, values, residual stream); an
+attention map that has to be written out holds H (L + 2)^2. So
+
+    cost = (L + 2) + [contacts or attentions] H (L + 2)^2 / (10 D)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from esm2.catalog import Shape
+from esm2.types import ForwardRequest, Want
+
+_NUMBERS_PER_TOKEN = 10  # in units of D
+_FLOAT = 4  # bytes
+
+
+def cost(request: ForwardRequest, shape: Shape) -> int:
+    """What a request adds to a pack, in tokens."""
+    tokens = len(request.tokens)
+    if not request.want.needs_attention_weights:
+        return tokens
+    return tokens + shape.heads * tokens**2 // (_NUMBERS_PER_TOKEN * shape.dim)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """Peak bytes of one sequence, beyond the weights.
+
+    Measured against the process by benchmarks/contacts_memory.py; it errs on the high side.
+    """
+
+    shape: Shape
+
+    def peak(self, want: Want, residues: int) -> int:
+        """Bytes that the forward pass and its outputs need at their peak."""
+        tokens = residues + 2
+        numbers = tokens * self.shape.dim * (_NUMBERS_PER_TOKEN + len(want.layers))
+        if want.per_token:
+            numbers += tokens * self.shape.dim * len(want.layers)
+        if want.needs_attention_weights:
+            # A block of maps before and after softmax: attention._BLOCK_ELEMENTS, or one map.
+            numbers += 2 * max(1 << 23, tokens**2)
+        if want.contacts:
+            numbers += 5 * residues**2
+        return _FLOAT * numbers
+
+    def longest(self, want: Want, available: int, ceiling: int = 1 << 20) -> int:
+        """The most residues of which this fits into `available` bytes, at most `ceiling`."""
+        low, high = 0, ceiling
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.peak(want, middle) <= available:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that is free now on the device, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")  # counts reclaimable cache as free, which sysconf does not
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

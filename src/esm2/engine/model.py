@@ -1,0 +1,153 @@
+"""ESM-2: the forward pass over a pack.
+
+    token_ids -> embedding -> N x [ norm -> attention -> + -> norm -> feed-forward -> + ] -> norm
+    layer        0             1 .. N-1: the residual stream, raw                             N
+
+The numerics are fair-esm's (DESIGN: float32 is equal to fair-esm 2.0). Weights are plain tensors,
+views of the mapped checkpoint; there is nothing to train here.
+
+Source: ESM2 in facebookresearch/esm, esm/model/esm2.py; Lin et al. 2023,
+doi:10.1126/science.ade2574.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from esm2.alphabet import MASK
+from esm2.catalog import Shape
+from esm2.engine.attention import Observer, attend
+from esm2.engine.contacts import ContactHead
+from esm2.engine.pack import Pack
+from esm2.engine.rotary import Turn, turn
+
+# Training masked 15 % of the tokens and replaced 80 % of those by <mask>: the embedding is scaled
+# as if as many were masked at inference. Source: token_dropout in esm/model/esm2.py.
+_TRAINING_MASK_RATIO = 0.15 * 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One transformer layer. `rotary` is the index of its inv_freq in `ESM2.inv_freqs`."""
+
+    attention_norm: Norm
+    query: Linear
+    key: Linear
+    value: Linear
+    out: Linear
+    rotary: int
+    ffn_norm: Norm
+    up: Linear
+    down: Linear
+
+    def attention(
+        self, x: Tensor, heads: int, pack: Pack, rotate: Turn, observers: Sequence[Observer | None]
+    ) -> Tensor:
+        x = self.attention_norm(x)
+        q, k, v = (f(x).view(len(x), heads, -1) for f in (self.query, self.key, self.value))
+        scale = q.shape[-1] ** -0.5
+        return self.out(attend(rotate(q * scale), rotate(k), v, pack, observers))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(self.ffn_norm(x))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LanguageHead:
+    """Hidden states of the last layer to logits over the 33 tokens."""
+
+    dense: Linear
+    norm: Norm
+    output: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(rows, D) -> (rows, 33)."""
+        return self.output(self.norm(F.gelu(self.dense(x))))
+
+
+#: For one attention layer (0-based): who watches each sequence's maps.
+Watch = Callable[[int], Sequence[Observer | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ESM2:
+    """A checkpoint in memory.
+
+    Attributes:
+        embedding: float32 (33, D).
+        token_dropout: whether embeddings are scaled by the share of masks.
+        blocks: N layers.
+        inv_freqs: the distinct rotary frequencies of the layers, (head_dim / 2,) each.
+        contact_head: None when the checkpoint came without one.
+    """
+
+    shape: Shape
+    embedding: Tensor
+    token_dropout: bool
+    blocks: tuple[Block, ...]
+    inv_freqs: tuple[Tensor, ...]
+    final_norm: Norm
+    language_head: LanguageHead
+    contact_head: ContactHead | None
+
+    def forward(
+        self, pack: Pack, keep: Collection[int], depth: int, watch: Watch
+    ) -> dict[int, Tensor]:
+        """Run the first `depth` layers.
+
+        Args:
+            pack: the sequences.
+            keep: the layers 0..depth whose hidden states are wanted.
+            depth: how many layers to run, 0..N.
+            watch: asked once for each layer who wants to see attention maps.
+
+        Returns:
+            layer -> float32 (T, D).
+        """
+        x = self._embed(pack)
+        kept = {0: x} if 0 in keep else {}
+        turns = [turn(inv_freq, pack.positions, pack.longest) for inv_freq in self.inv_freqs]
+        for index, block in enumerate(self.blocks[:depth]):
+            rotate = turns[block.rotary]
+            x = x + block.attention(x, self.shape.heads, pack, rotate, watch(index))
+            x = x + block.feed_forward(x)
+            layer = index + 1
+            if layer == self.shape.layers:
+                x = self.final_norm(x)
+            if layer in keep:
+                kept[layer] = x
+        return kept
+
+    def _embed(self, pack: Pack) -> Tensor:
+        x = F.embedding(pack.token_ids, self.embedding)
+        if not self.token_dropout:
+            return x
+        masked = pack.token_ids == MASK
+        x = x.masked_fill(masked.unsqueeze(1), 0.0)
+        lengths = torch.tensor(pack.lengths, device=x.device)
+        observed = pack.counts(masked).to(x.dtype) / lengths
+        return x * (1 - _TRAINING_MASK_RATIO) / (1 - pack.per_token(observed)).unsqueeze(1)

@@ -1,0 +1,121 @@
+"""Reading: hidden states and attention maps of a pack -> the Outputs of each sequence.
+
+    tokens      <cls>  r1  r2 ... rL  <eos>
+    bos          *
+    per_token          *   *  ...  *             mean = their average
+    attentions  rows: every token of the sequence; columns: residues only
+
+Beside `alphabet.py`, only this module knows that BOS comes first and EOS last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from esm2.engine.attention import Observer
+from esm2.engine.contacts import ContactSum
+from esm2.engine.model import ESM2
+from esm2.engine.pack import Pack
+from esm2.errors import NotFinite
+from esm2.types import Float, ForwardRequest, Outputs
+
+_RESIDUES = slice(1, -1)
+
+
+class MapReader:
+    """What one sequence wants from its attention maps, added up while the layers run."""
+
+    def __init__(self, model: ESM2, request: ForwardRequest) -> None:
+        residues = len(request.tokens) - 2
+        self._contacts: ContactSum | None = None
+        self._attentions: Tensor | None = None
+        if request.want.contacts:
+            assert model.contact_head is not None, "refused by Engine.run"
+            self._contacts = ContactSum(model.contact_head, residues)
+        if request.want.attentions:
+            self._attentions = model.embedding.new_zeros(model.shape.layers, residues)
+        self._heads = model.shape.heads
+
+    def observer(self, layer: int) -> Observer:
+        """The observer of one attention layer, 0-based."""
+
+        def see(first_head: int, weights: Tensor) -> None:
+            if self._contacts is not None:
+                self._contacts.add(layer, first_head, weights[:, _RESIDUES, _RESIDUES])
+            if self._attentions is not None:
+                # The mean over heads and over all L + 2 query tokens of this sequence.
+                rows = self._heads * weights.shape[1]
+                self._attentions[layer] += weights.sum((0, 1))[_RESIDUES] / rows
+
+        return see
+
+    def contacts(self) -> Float | None:
+        return None if self._contacts is None else _host(self._contacts.probabilities(), "contacts")
+
+    def attentions(self) -> Float | None:
+        return None if self._attentions is None else _host(self._attentions, "attentions")
+
+
+def read(
+    model: ESM2,
+    requests: Sequence[ForwardRequest],
+    pack: Pack,
+    hidden: dict[int, Tensor],
+    maps: Sequence[MapReader | None],
+) -> list[Outputs]:
+    """The outputs of each request of a pack.
+
+    Args:
+        requests: in the order of the pack.
+        hidden: layer -> (T, D), every layer that any request wants, N for logits.
+        maps: the map reader of each request that has one, after the forward pass.
+
+    Raises:
+        NotFinite: the model gave NaN or infinity.
+    """
+    logits = _logits(model, requests, pack, hidden)
+    return [
+        _read_one(request, {layer: hidden[layer][span] for layer in request.want.layers}, seen, own)
+        for request, span, seen, own in zip(requests, pack.spans(), maps, logits, strict=True)
+    ]
+
+
+def _read_one(
+    request: ForwardRequest, rows: dict[int, Tensor], seen: MapReader | None, logits: Tensor | None
+) -> Outputs:
+    """One sequence: `rows` is layer -> (L + 2, D), `logits` is (L, 33)."""
+    want = request.want
+    return Outputs(
+        mean={n: _host(x[_RESIDUES].mean(0), "mean") for n, x in rows.items() if want.mean},
+        per_token={n: _host(x[_RESIDUES], "per_token") for n, x in rows.items() if want.per_token},
+        bos={n: _host(x[0], "bos") for n, x in rows.items() if want.bos},
+        logits=None if logits is None else _host(logits, "logits"),
+        contacts=seen.contacts() if seen else None,
+        attentions=seen.attentions() if seen else None,
+    )
+
+
+def _logits(
+    model: ESM2, requests: Sequence[ForwardRequest], pack: Pack, hidden: dict[int, Tensor]
+) -> list[Tensor | None]:
+    """(L, 33) for each request that wants logits; the head runs once, on their residues only."""
+    wanted = [request.want.logits for request in requests]
+    if not any(wanted):
+        return [None] * len(requests)
+    last = hidden[model.shape.layers]
+    spans = [span for span, want in zip(pack.spans(), wanted, strict=True) if want]
+    rows = [last[span][_RESIDUES] for span in spans]
+    logits = iter(torch.split(model.language_head(torch.cat(rows)), [len(own) for own in rows]))
+    return [next(logits) if want else None for want in wanted]
+
+
+def _host(tensor: Tensor, output: str) -> Float:
+    """A float32 numpy copy of its own: a view would keep the whole pack alive."""
+    array = np.array(tensor.numpy(force=True), dtype=np.float32, order="C", copy=True)
+    if not np.isfinite(array).all():
+        raise NotFinite(output)
+    return array

@@ -1,0 +1,177 @@
+"""The composition root: settings -> engines -> batchers -> services.
+
+The only module that knows the engine and the doors. Everything is built here, once, and closed
+here; nothing is global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from esm2 import hub
+from esm2.batcher import Batcher
+from esm2.catalog import DEMO_SLUG, canonical, find
+from esm2.errors import MissingExtra, ModelNotServed, SettingsError
+from esm2.service import Service
+from esm2.settings import Settings
+from esm2.types import Decided, Outputs
+
+DEMO_DIRECTORY = Path(__file__).parent / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A model as a person names it: SLUG, or SLUG=PATH.
+
+    Attributes:
+        slug: the name it answers under.
+        path: of the checkpoint; None for one that the catalog or the package knows.
+    """
+
+    slug: str
+    path: Path | None
+
+
+def parse_spec(text: str) -> Spec:
+    """Read `SLUG` or `SLUG=PATH`.
+
+    Raises:
+        UnknownModel: a slug without a path that nobody knows.
+        SettingsError: not of that form, or esm2-demo with another checkpoint.
+    """
+    name, given, path = text.partition("=")
+    name = name.strip()
+    if not given:
+        return Spec(canonical(name), None)
+    if not path or not name or "/" in name:
+        raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH")
+    official = find(name)
+    slug = official.slug if official else name.lower()
+    if slug == DEMO_SLUG:
+        raise SettingsError(f"{DEMO_SLUG} is the checkpoint inside the package; use another slug")
+    return Spec(slug, Path(path).expanduser())
+
+
+def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
+    """Where the weights of a model are; fetched, and said so, when they are not here.
+
+    Raises:
+        HubError, WeightsMissing: they are not here and could not be fetched.
+    """
+    if spec.path is not None:
+        return spec.path
+    if spec.slug == DEMO_SLUG:
+        return DEMO_DIRECTORY
+    checkpoint = find(spec.slug)
+    assert checkpoint is not None, "canonical() returned a slug that is not in the catalog"
+    if found := hub.locate(checkpoint):
+        return found
+    on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
+    return hub.fetch(checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A loaded model with a batcher in front.
+
+    Attributes:
+        decided: what it is and how it runs.
+        submit: queue one request; concurrent requests share forward passes.
+    """
+
+    decided: Decided
+    submit: Callable[..., Future[Outputs]]
+
+
+@contextmanager
+def open_model(
+    text: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    pack_tokens: int = Settings.model_fields["pack_tokens"].default,
+    queue_tokens: int = Settings.model_fields["queue_tokens"].default,
+    on_fetch: Callable[[str], None] = lambda _: None,
+) -> Iterator[Served]:
+    """Load one model into this process; unloaded when the context ends.
+
+    Args:
+        text: `SLUG` or `SLUG=PATH`.
+        device, dtype: as in settings.
+        pack_tokens, queue_tokens: the batcher's budget of a forward pass and of its queue.
+        on_fetch: told what is going to be fetched.
+
+    Raises:
+        UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
+    """
+    try:
+        from esm2.engine.engine import Engine
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "torch", "torch") from error
+    spec = parse_spec(text)
+    path = checkpoint_path(spec, on_fetch)
+    engine = Engine.load(path, spec.slug, device=device, dtype=dtype, pack_tokens=pack_tokens)
+    batcher = Batcher(
+        engine.run,
+        engine.cost,
+        pack_tokens=pack_tokens,
+        queue_tokens=queue_tokens,
+        name=spec.slug,
+    )
+    try:
+        yield Served(engine.decided, batcher.submit)
+    finally:
+        batcher.close(drain=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Everything a server needs: its settings and a service for each model.
+
+    Attributes:
+        services: slug -> service, in the order in which they were named.
+    """
+
+    settings: Settings
+    services: dict[str, Service]
+
+    def service(self, name: str) -> Service:
+        """The service of a model under any of its names.
+
+        Raises:
+            UnknownModel: nobody knows it.
+            ModelNotServed: it is known, but not served here; says what to run to get it.
+        """
+        slug = canonical(name, self.services)
+        if slug not in self.services:
+            raise ModelNotServed(slug, list(self.services))
+        return self.services[slug]
+
+
+@contextmanager
+def open_runtime(settings: Settings, on_fetch: Callable[[str], None]) -> Iterator[Runtime]:
+    """Load every model that the settings name, and esm2-demo, which is always there."""
+    specs = list(settings.model)
+    if not any(parse_spec(text).slug == DEMO_SLUG for text in specs):
+        specs.append(DEMO_SLUG)
+    services: dict[str, Service] = {}
+    with ExitStack() as stack:
+        for text in specs:
+            if (slug := parse_spec(text).slug) in services:
+                raise SettingsError(f"model {slug} is named twice")
+            served = stack.enter_context(
+                open_model(
+                    text,
+                    device=settings.device,
+                    dtype=settings.dtype,
+                    pack_tokens=settings.pack_tokens,
+                    queue_tokens=settings.queue_tokens,
+                    on_fetch=on_fetch,
+                )
+            )
+            services[slug] = Service(served.decided, served.submit)
+        yield Runtime(settings, services)

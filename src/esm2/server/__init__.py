@@ -1,0 +1,8 @@
+"""The HTTP door: one app, one thin adapter for each generation of BioLM's API. Imports no torch.
+
+app        routes that belong to no generation, and everything put together
+v2         BioLM's API of 2023: bodies, mappings, routes
+body       a request body: size-limited, gunzipped, parsed, checked
+auth       tokens        presence   callers who hang up        errors   class -> status and body
+encoding   arrays -> JSON
+"""

@@ -1,0 +1,98 @@
+"""Errors on the wire: class -> status and body, once.
+
+Every body is a JSON object with `error` (a sentence; for a faulty body, place -> sentences) and
+`code`, which never changes. That is what every BioLM SDK can parse. Bodies never echo a sequence.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from esm2.errors import (
+    BodyTooLarge,
+    Esm2Error,
+    InvalidRequest,
+    ModelNotServed,
+    Overloaded,
+    RequestError,
+    ShuttingDown,
+    Unauthenticated,
+    UnknownModel,
+    UnsupportedEncoding,
+)
+from esm2.server.encoding import json_response
+from esm2.server.presence import CallerLeft
+
+_log = logging.getLogger("esm2.server")
+
+# The first class that fits decides.
+_STATUS: tuple[tuple[type[Esm2Error], int], ...] = (
+    (BodyTooLarge, 413),
+    (UnsupportedEncoding, 415),
+    (RequestError, 400),
+    (UnknownModel, 404),
+    (ModelNotServed, 404),
+    (Unauthenticated, 401),
+    (Overloaded, 429),
+    (ShuttingDown, 503),
+    (Esm2Error, 500),
+)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a JSON object."""
+    app.add_exception_handler(Esm2Error, _known)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(CallerLeft, _left)
+    app.add_exception_handler(Exception, _bug)
+
+
+def body_of(error: Esm2Error) -> dict[str, Any]:
+    """The body of an error."""
+    if isinstance(error, InvalidRequest):
+        return {"error": error.faults, "code": error.code}
+    body = {"error": str(error), "code": error.code}
+    # Django REST framework, on which BioLM's API is built, says it under `detail`.
+    return body | {"detail": str(error)} if isinstance(error, Unauthenticated) else body
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Esm2Error)
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if status >= 500:
+        _log.error("%s %s failed: %s", request.method, request.url.path, error)
+    response = json_response(body_of(error), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Token"
+    return response
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: unknown paths and wrong methods."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        sentence, code = f"there is nothing at {request.url.path}; see /docs", "http.not_found"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        sentence = f"{request.url.path} does not answer {request.method}; use {allowed}"
+        code = "http.method_not_allowed"
+    else:
+        sentence, code = str(error.detail), f"http.{error.status_code}"
+    response = json_response({"error": sentence, "code": code}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """Nobody reads this; 499 is what access logs of proxies call a caller who hung up."""
+    return Response(status_code=499)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """Our own bug. The server's log has the traceback; the body tells nothing of the inside."""
+    _log.error("%s %s: %s", request.method, request.url.path, type(error).__name__)
+    return json_response({"error": "the server failed; its log says why", "code": "bug"}, 500)

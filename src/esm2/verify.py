@@ -1,0 +1,295 @@
+"""Verification: a checkpoint, run and compared with numbers that others published for it.
+
+    reference/SLUG.npz     recordings: a sequence, and arrays that somebody published for it
+         |  cases
+    [Case]                 one array, how to measure the difference from it, and the limit
+         |  run            one forward pass for each recording, over the seam `types.Executor`
+    [Comparison]           difference <= limit, or FAIL
+
+The files hold data, this module holds judgement: what is measured and what is allowed. Nothing
+passes without having been compared: what is absent, misshapen or not finite fails.
+
+Where the numbers come from: reference/README.md. How the files are laid out: tools/reference.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esm2.alphabet import AMINO_ACIDS, TOKENS, residue_tokens
+from esm2.catalog import SLUGS, Shape, find
+from esm2.errors import ContactsUnavailable, NoReference
+from esm2.types import Executor, ForwardRequest, Outputs, Want
+
+Array = NDArray[np.float64]
+
+_DIRECTORY = Path(__file__).with_name("reference")
+_AMINO_ACIDS = slice(TOKENS.index(AMINO_ACIDS[0]), TOKENS.index(AMINO_ACIDS[-1]) + 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One published array and what a checkpoint may differ from it.
+
+    Attributes:
+        name: of the recording; cases of one recording share their tokens.
+        source: where it was published, one line.
+        tokens: uint8 (L + 2,).
+        kind: an output's name, or "amino_logits" (the 20 columns of the wire) or "log_prob" (sum
+            over residues of log softmax over the 20 amino acids, at the true one).
+        layer: of an embedding, or None.
+        shape: of the output that the kind is taken from, whole.
+        expected: the published numbers; the leading corner where not all were published.
+        measure: how the difference is measured, a name in MEASURES.
+        limit: the largest difference that passes.
+    """
+
+    name: str
+    source: str
+    tokens: NDArray[np.uint8]
+    kind: str
+    layer: int | None
+    shape: tuple[int, ...]
+    expected: Array
+    measure: str
+    limit: float
+
+    @property
+    def output(self) -> str:
+        """The output of `types.Outputs` that is looked at."""
+        return "logits" if self.kind in ("amino_logits", "log_prob") else self.kind
+
+    @property
+    def label(self) -> str:
+        """What is compared, for people."""
+        return self.kind if self.layer is None else f"{self.kind}, layer {self.layer}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """A case and what came of it.
+
+    Attributes:
+        difference: as the case measures it; NaN where nothing could be measured.
+        fault: one sentence, where nothing could be measured.
+    """
+
+    case: Case
+    difference: float
+    fault: str = ""
+
+    @property
+    def limit(self) -> float:
+        return self.case.limit
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= self.limit  # False for NaN
+
+
+# --- what is measured, and what is allowed -------------------------------------------------------
+
+
+def _largest(got: Array, expected: Array) -> float:
+    return float(np.abs(got - expected).max())
+
+
+def _relative(got: Array, expected: Array) -> float:
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+def _cosine(got: Array, expected: Array) -> float:
+    return float(1 - _cosines(got, expected))
+
+
+def _pooled_cosine(got: Array, expected: Array) -> float:
+    return _cosine(got.mean(0), expected.mean(0))
+
+
+def _residue_cosine(got: Array, expected: Array) -> float:
+    return float(1 - np.percentile(_cosines(got, expected), 1))
+
+
+def _cosines(got: Array, expected: Array) -> Array:
+    """Cosines of rows; NaN, which never passes, where one of them is zero."""
+    norms = np.linalg.norm(got, axis=-1) * np.linalg.norm(expected, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((got * expected).sum(-1) / norms)
+
+
+#: Name of a measure -> (got, expected) -> difference, 0 for equal arrays. p1 is the cosine that one
+#: residue in a hundred falls below, pooled the cosine of the means over residues.
+MEASURES: dict[str, Callable[[Array, Array], float]] = {
+    "largest": _largest,
+    "1 - cosine": _cosine,
+    "1 - cosine, p1": _residue_cosine,
+    "1 - cosine, pooled": _pooled_cosine,
+    "relative L2": _relative,
+}
+
+
+def _limits(precision: str, kind: str, expected: Array, whole: bool) -> Iterator[tuple[str, float]]:
+    """The measures of an array, and the limit of each.
+
+    float32: recorded on other hardware. Two builds of the API differ by 2e-7 in embeddings and 6e-6
+    in contacts; bfloat16 rounds each factor by 2e-3 of itself, TF32 by 5e-4. The limits lie between:
+    1e-4, for embeddings times their largest number (the residual stream has outliers near 600), for
+    a log-probability times its residues. Attentions are means over queries, near 1/L, hence 1e-5.
+    A cosine hides a constant factor, so it never stands alone.
+
+    bfloat16: the three sequences of FastPLMs, with its own targets for bfloat16 against fair-esm
+    (residues p1 .999, pooled .9995) and its limit for the relative difference, 3e-2.
+
+    printed: four decimals; transformers' own test allows 1e-4 of each number and 1e-4 more.
+    """
+    scale = max(1.0, float(np.abs(expected).max()))
+    if precision == "bfloat16":
+        if kind == "per_token":
+            yield "1 - cosine, p1", 1e-3
+            yield "1 - cosine, pooled", 5e-4
+        yield "relative L2", 3e-2
+    elif precision == "printed" or kind in ("mean", "per_token", "bos"):
+        yield "largest", 1e-4 * scale
+        if kind == "mean" and whole:
+            yield "1 - cosine", 1e-5
+    else:
+        yield "largest", 1e-5 if kind == "attentions" else 1e-4
+
+
+# --- cases ---------------------------------------------------------------------------------------
+
+
+def cases(slug: str) -> list[Case]:
+    """Everything a checkpoint of that slug is compared with.
+
+    Raises:
+        NoReference: nobody published numbers for it: it is not an official checkpoint.
+    """
+    checkpoint = find(slug)
+    if checkpoint is None:
+        raise NoReference(slug, SLUGS)
+    return read(_DIRECTORY / f"{checkpoint.slug}.npz", checkpoint.shape)
+
+
+def read(path: Path, shape: Shape) -> list[Case]:
+    """The cases of a reference file, in its order.
+
+    Args:
+        path: an .npz as tools/reference.py writes it.
+        shape: of the checkpoint.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        names = [name.split("/", 1) for name in archive.files]
+        return [
+            case
+            for recording, parts in groupby(names, key=lambda name: name[0])
+            for case in _cases_of(
+                recording, {part: archive[f"{recording}/{part}"] for _, part in parts}, shape
+            )
+        ]
+
+
+def _cases_of(name: str, parts: dict[str, NDArray[Any]], shape: Shape) -> Iterator[Case]:
+    source, precision = (str(parts.pop(about)) for about in ("source", "precision"))
+    tokens = parts.pop("tokens")
+    residues = len(residue_tokens(tokens))
+    shapes = {
+        "mean": (shape.dim,),
+        "per_token": (residues, shape.dim),
+        "bos": (shape.dim,),
+        "logits": (residues, len(TOKENS)),
+        "amino_logits": (residues, len(TOKENS)),
+        "log_prob": (residues, len(TOKENS)),
+        "contacts": (residues, residues),
+        "attentions": (shape.layers, residues),
+    }
+    for part, array in parts.items():
+        kind, _, layer = part.partition("/")
+        expected = array.astype(np.float64)
+        for measure, limit in _limits(precision, kind, expected, expected.shape == shapes[kind]):
+            yield Case(
+                name=name,
+                source=source,
+                tokens=tokens,
+                kind=kind,
+                layer=int(layer) if layer else None,
+                shape=shapes[kind],
+                expected=expected,
+                measure=measure,
+                limit=limit * (residues if kind == "log_prob" else 1),
+            )
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def run(slug: str, executor: Executor) -> list[Comparison]:
+    """Run a model and compare it with everything published for its slug. Errors: see `cases`."""
+    return check(cases(slug), executor)
+
+
+def check(wanted: Sequence[Case], executor: Executor) -> list[Comparison]:
+    """Run a model, one recording at a time, and compare.
+
+    A checkpoint without a contact head fails the contacts and is compared in all the rest.
+    """
+    compared: list[Comparison] = []
+    for _, recording in groupby(wanted, key=lambda case: case.name):
+        own = list(recording)
+        outputs = _forward(ForwardRequest(own[0].tokens, _want(own)), executor)
+        compared += [compare(case, outputs) for case in own]
+    return compared
+
+
+def compare(case: Case, outputs: Outputs) -> Comparison:
+    """Compare one case with what was computed for its tokens."""
+    found = getattr(outputs, case.output)
+    output = found if case.layer is None else found.get(case.layer)
+    if output is None:
+        return Comparison(case, np.nan, f"no {case.label}: the model gave none")
+    if output.shape != case.shape:
+        fault = f"{case.label} has shape {output.shape}, expected {case.shape}"
+        return Comparison(case, np.nan, fault)
+    if not np.isfinite(output).all():
+        return Comparison(case, np.nan, f"{case.label} holds NaN or infinity")
+    got = _derived(case, output.astype(np.float64))
+    corner = got[tuple(slice(size) for size in case.expected.shape)]
+    return Comparison(case, MEASURES[case.measure](corner, case.expected))
+
+
+def _want(wanted: Sequence[Case]) -> Want:
+    outputs = {case.output for case in wanted}
+    layers = {case.layer for case in wanted if case.layer is not None}
+    return Want(tuple(sorted(layers)), **dict.fromkeys(outputs, True))
+
+
+def _forward(request: ForwardRequest, executor: Executor) -> Outputs:
+    try:
+        (outputs,) = executor([request])
+    except ContactsUnavailable:
+        (outputs,) = executor([replace(request, want=replace(request.want, contacts=False))])
+    return outputs
+
+
+def _derived(case: Case, output: Array) -> Array:
+    """What was published, from the output that it is taken from."""
+    if case.kind == "amino_logits":
+        return output[:, _AMINO_ACIDS]
+    if case.kind == "log_prob":
+        return np.array(_log_probability(output[:, _AMINO_ACIDS], residue_tokens(case.tokens)))
+    return output
+
+
+def _log_probability(logits: Array, residues: NDArray[np.uint8]) -> float:
+    """Sum of log softmax of (L, 20) logits at the true residues, all of them amino acids."""
+    peak = logits.max(axis=1, keepdims=True)
+    totals = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
+    true = logits[np.arange(len(residues)), residues.astype(np.intp) - _AMINO_ACIDS.start]
+    return float((true - totals).sum())

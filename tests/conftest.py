@@ -1,0 +1,42 @@
+"""What tests of many rooms share: random checkpoints, written once a session, and their engines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # torch and fair-esm are imported by the tests that use them
+    from esm.model.esm2 import ESM2
+
+    from esm2.engine.engine import Engine
+
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A random checkpoint three times: in fair-esm, on disk (Hugging Face), and in our engine."""
+
+    model: ESM2
+    directory: Path
+    engine: Engine
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Reference]:
+    """The reference of a shape: "tiny", "odd", "8m" or "35m". Not to be changed by a test."""
+    from esm2.engine.engine import Engine
+    from tests.checkpoints import SHAPES, random_fair_esm, save_hf
+
+    @functools.cache
+    def make(shape: str) -> Reference:
+        model = random_fair_esm(*SHAPES[shape], seed=_SEED)
+        directory = save_hf(model, tmp_path_factory.mktemp("checkpoint") / shape)
+        return Reference(model, directory, Engine.load(directory, f"random-{shape}", device="cpu"))
+
+    return make

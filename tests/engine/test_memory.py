@@ -1,0 +1,46 @@
+"""Memory: weights are views of the file, and contacts never hold all attention maps at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from esm2.alphabet import tokenize
+from esm2.engine.engine import Engine
+from esm2.types import ForwardRequest, Want
+from tests.checkpoints import SHAPES, random_fair_esm, save_hf
+from tests.proteins import residues
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="reads /proc, which is Linux")
+
+
+def _status(field: str) -> int:
+    """A memory figure of this process, in bytes."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024
+
+
+def test_loading_makes_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    directory = save_hf(random_fair_esm(*SHAPES["35m"], seed=1), tmp_path / "35m")
+    size = (directory / "model.safetensors").stat().st_size
+    assert size > 120e6
+    before = _status("RssAnon")
+    engine = Engine.load(directory, "random", device="cpu")
+    assert _status("RssAnon") - before < size / 8
+    assert engine.decided.shape.layers == 12
+
+
+@pytest.mark.parametrize("kind", ["contacts", "attentions"])
+def test_attention_maps_are_forgotten_as_they_are_read(tmp_path: Path, kind: str) -> None:
+    layers, heads, length = 24, 16, 510
+    model = random_fair_esm(layers, 64, heads, seed=1)
+    engine = Engine.load(save_hf(model, tmp_path / "deep"), "deep", device="cpu")
+    request = ForwardRequest(tokenize("".join(residues(length))), Want(**{kind: True}))
+    all_maps = 4 * layers * heads * (length + 2) ** 2  # bytes: what fair-esm holds several times
+    CLEAR.write_text("5")  # the peak starts again from what is in use now
+    before = _status("VmRSS")
+    engine.run([request])
+    assert _status("VmHWM") - before < all_maps / 3

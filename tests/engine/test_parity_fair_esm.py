@@ -1,0 +1,39 @@
+"""Our engine against fair-esm 2.0.0, float32, one sequence alone: every output at every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Reference
+from tests.oracles import differences, fair_esm_outputs, our_outputs
+from tests.proteins import LONG_SEQUENCES, SEQUENCES
+
+# Two float32 programs that add in another order differ by about 1e-6 on these checkpoints.
+LIMITS = {"l2": 5e-6, "largest": 2e-5, "contacts": 1e-5}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("shape", ["tiny", "odd", "8m", "35m"])
+def test_every_output_at_every_layer_equals_fair_esm(
+    reference: Callable[[str], Reference], shape: str, name: str
+) -> None:
+    _compare(reference(shape), shape, name, SEQUENCES[name])
+
+
+@pytest.mark.parametrize("name", LONG_SEQUENCES)
+@pytest.mark.parametrize("shape", ["tiny", "odd", "8m"])
+def test_long_sequences_equal_fair_esm_too(
+    reference: Callable[[str], Reference], shape: str, name: str
+) -> None:
+    _compare(reference(shape), shape, name, LONG_SEQUENCES[name])
+
+
+def _compare(reference: Reference, shape: str, name: str, sequence: str) -> None:
+    wrong = differences(
+        our_outputs(reference.engine, sequence),
+        fair_esm_outputs(reference.model, sequence),
+        **LIMITS,
+    )
+    assert not wrong, f"{shape}, {name}:\n" + "\n".join(wrong)

@@ -1,0 +1,147 @@
+"""The reference for every output: fair-esm 2.0.0, and transformers' EsmForMaskedLM beside it.
+
+    one sequence, alone  ->  {"mean 0": (D,), "per_token 0": (L, D), "bos 0": (D,), "mean 1": ...,
+                              "logits": (L, 33), "contacts": (L, L), "attentions": (N, L)}
+
+Both oracles turn the raw results of their model into outputs with plain slices and means, and
+tokenize with fair-esm's own alphabet: nothing of ours takes part. `flat` gives our Outputs the same
+names, so that a comparison is a loop over names.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import transformers
+from esm.model.esm2 import ESM2
+from numpy.typing import NDArray
+from torch import Tensor
+
+from esm2.alphabet import tokenize
+from esm2.engine.engine import Engine
+from esm2.types import ForwardRequest, Outputs, Want
+
+Arrays = dict[str, NDArray[np.float32]]
+
+KINDS = ("mean", "per_token", "bos", "logits", "contacts", "attentions")
+
+
+def fair_esm_outputs(model: ESM2, sequence: str) -> Arrays:
+    """All six outputs of one sequence at all layers, from fair-esm."""
+    with torch.inference_mode():
+        raw = model(
+            _token_ids(model, sequence),
+            repr_layers=range(model.num_layers + 1),
+            return_contacts=True,
+        )
+    return _outputs(
+        hidden=[raw["representations"][layer][0] for layer in range(model.num_layers + 1)],
+        logits=raw["logits"][0],
+        contacts=raw["contacts"][0],
+        maps=raw["attentions"][0],
+    )
+
+
+def transformers_outputs(
+    model: transformers.EsmForMaskedLM, alphabet_of: ESM2, sequence: str
+) -> Arrays:
+    """All six outputs of one sequence at all layers, from transformers.
+
+    Args:
+        model: loaded with attn_implementation="eager", which is the one that shows its maps.
+        alphabet_of: the fair-esm model whose tokens are used.
+    """
+    token_ids = _token_ids(alphabet_of, sequence)
+    everything = torch.ones_like(token_ids)
+    with torch.inference_mode():
+        raw = model(
+            token_ids,
+            attention_mask=everything,
+            output_hidden_states=True,
+            output_attentions=True,
+        )
+        contacts = model.predict_contacts(token_ids, everything)
+    return _outputs(
+        hidden=[states[0] for states in raw.hidden_states],
+        logits=raw.logits[0],
+        contacts=contacts[0],
+        maps=torch.stack([maps[0] for maps in raw.attentions]),
+    )
+
+
+def our_outputs(engine: Engine, sequence: str) -> Arrays:
+    """All six outputs of one sequence at all layers, from our engine, the sequence alone."""
+    request = ForwardRequest(tokenize(sequence), everything(engine.decided.shape.layers))
+    return flat(engine.run([request])[0])
+
+
+def flat(outputs: Outputs) -> Arrays:
+    """Our Outputs under the names of the oracles; what is absent has no name."""
+    arrays: Arrays = {}
+    for kind in ("mean", "per_token", "bos"):
+        for layer, array in getattr(outputs, kind).items():
+            arrays[f"{kind} {layer}"] = array
+    for kind in ("logits", "contacts", "attentions"):
+        array = getattr(outputs, kind)
+        if array is not None:
+            arrays[kind] = array
+    return arrays
+
+
+def _token_ids(model: ESM2, sequence: str) -> Tensor:
+    """int64 (1, L + 2), BOS and EOS included."""
+    _, _, token_ids = model.alphabet.get_batch_converter()([("", sequence)])
+    return token_ids
+
+
+def _outputs(hidden: list[Tensor], logits: Tensor, contacts: Tensor, maps: Tensor) -> Arrays:
+    """Name and cut raw results: hidden (L + 2, D) each, logits (L + 2, 33), maps (N, H, L+2, L+2)."""
+    tensors: dict[str, Tensor] = {}
+    for layer, states in enumerate(hidden):
+        tensors[f"mean {layer}"] = states[1:-1].mean(0)
+        tensors[f"per_token {layer}"] = states[1:-1]
+        tensors[f"bos {layer}"] = states[0]
+    tensors["logits"] = logits[1:-1]
+    tensors["contacts"] = contacts
+    # The mean over heads, then over the L + 2 query positions; the columns are residues.
+    tensors["attentions"] = maps.mean(1).mean(1)[:, 1:-1]
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def everything(layers: int) -> Want:
+    """All six outputs at all layers 0..N."""
+    return Want(layers=tuple(range(layers + 1)), **dict.fromkeys(KINDS, True))
+
+
+def differences(
+    got: Arrays, want: Arrays, *, largest: float, l2: float | None = None, contacts: float
+) -> list[str]:
+    """What is wrong with `got`, one line for each output; empty when nothing is.
+
+    Args:
+        largest: limit of the largest difference, in units of the output's own scale, which is the
+            largest absolute number of the reference.
+        l2: limit of the relative L2 distance.
+        contacts: limit of the largest difference of contacts, absolute: they are probabilities.
+    """
+    wrong = [f"{name}: only on one side" for name in sorted(got.keys() ^ want.keys())]
+    for name in got.keys() & want.keys():
+        mine, reference = got[name], want[name]
+        if mine.shape != reference.shape or mine.dtype != np.float32:
+            wrong.append(f"{name}: {mine.dtype} {mine.shape}, expected float32 {reference.shape}")
+            continue
+        difference = mine.astype(np.float64) - reference.astype(np.float64)
+        furthest = np.abs(difference).max()
+        limit = contacts if name == "contacts" else largest * np.abs(reference).max()
+        if not furthest <= limit:  # so written, NaN is wrong
+            wrong.append(f"{name}: largest difference {furthest:.3g}, limit {limit:.3g}")
+        if l2 is None or name == "contacts":
+            continue
+        # Where the reference is all zeros (masked embeddings) nothing but zeros will do.
+        distance, size = np.linalg.norm(difference), np.linalg.norm(reference.astype(np.float64))
+        if not distance <= l2 * size:
+            wrong.append(f"{name}: relative L2 {distance / (size or 1):.3g}, limit {l2:.3g}")
+    return wrong

@@ -1,0 +1,118 @@
+"""The catalog: every spelling, every layer, and the digests that were recorded elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from esm2.catalog import CHECKPOINTS, DEMO_SLUG, SLUGS, Checkpoint, Shape, canonical, find
+from esm2.errors import LayerOutOfRange, UnknownModel
+
+_GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+
+
+def _size(checkpoint: Checkpoint) -> str:
+    return checkpoint.slug.removeprefix("esm2-")
+
+
+@pytest.mark.parametrize("write", [str, str.upper, str.title, lambda name: f" {name}\n"])
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=SLUGS)
+def test_every_spelling_in_any_case_means_the_one_checkpoint(checkpoint, write):
+    size = _size(checkpoint)
+    spellings = [checkpoint.slug, f"esm2_{size}", size, checkpoint.name, checkpoint.repo]
+    assert [canonical(write(name)) for name in spellings] == [checkpoint.slug] * 5
+    assert all(find(write(name)) is checkpoint for name in spellings)
+
+
+@pytest.mark.parametrize(
+    ("written", "slug"),
+    [
+        ("esm2_t33_650M_UR50D", "esm2-650m"),
+        ("facebook/esm2_t6_8M_UR50D", "esm2-8m"),
+        ("esm2-3B", "esm2-3b"),
+        ("150m", "esm2-150m"),
+        ("esm2_t12_35M_UR50S", "esm2-35m"),
+        ("ESM2-Demo", DEMO_SLUG),
+    ],
+)
+def test_names_that_people_write_are_understood(written, slug):
+    assert canonical(written) == slug
+
+
+@pytest.mark.parametrize(
+    ("written", "nearest"),
+    [("esm2-650", "esm2-650m"), ("esm2_t33_650M", "esm2-650m"), ("esm2-dmeo", DEMO_SLUG)],
+)
+def test_an_unknown_name_is_answered_with_the_nearest_first(written, nearest):
+    with pytest.raises(UnknownModel, match="did you mean") as caught:
+        canonical(written)
+    assert caught.value.nearest[0] == nearest
+    assert caught.value.name == written
+
+
+def test_a_name_that_resembles_nothing_is_answered_with_all_that_are_known():
+    with pytest.raises(UnknownModel) as caught:
+        canonical("qqqqqq", others=["my-enzyme"])
+    assert caught.value.nearest == ()
+    assert all(slug in str(caught.value) for slug in (DEMO_SLUG, "my-enzyme", *SLUGS))
+
+
+def test_a_slug_of_ones_own_is_found_in_any_case_and_echoed_as_it_was_given():
+    assert canonical("my-ENZYME", others=["My-Enzyme"]) == "My-Enzyme"
+    assert find("my-enzyme") is None
+
+
+def test_the_demo_is_no_official_checkpoint():
+    assert find(DEMO_SLUG) is None
+    assert DEMO_SLUG not in SLUGS
+
+
+def test_layers_count_from_both_ends():
+    shape = Shape(layers=6, dim=320, heads=20)
+    assert [shape.layer(index) for index in (0, 1, 6, -1, -2, -7)] == [0, 1, 6, 6, 5, 0]
+
+
+@pytest.mark.parametrize("index", [7, -8, 100])
+def test_a_layer_that_does_not_exist_is_refused_by_name(index):
+    with pytest.raises(LayerOutOfRange, match=f"layer {index} does not exist") as caught:
+        Shape(layers=6, dim=320, heads=20).layer(index)
+    assert (caught.value.layer, caught.value.layers) == (index, 6)
+
+
+def test_the_shapes_are_those_of_the_names():
+    shapes = {
+        "esm2-8m": (6, 320, 20),
+        "esm2-35m": (12, 480, 20),
+        "esm2-150m": (30, 640, 20),
+        "esm2-650m": (33, 1280, 20),
+        "esm2-3b": (36, 2560, 40),
+    }
+    assert {c.slug: (c.shape.layers, c.shape.dim, c.shape.heads) for c in CHECKPOINTS} == shapes
+    assert all(f"_t{c.shape.layers}_" in c.name for c in CHECKPOINTS)
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=SLUGS)
+def test_a_row_pins_a_commit_and_a_whole_checkpoint(checkpoint):
+    names = [file.name for file in checkpoint.files]
+    assert re.fullmatch("[0-9a-f]{40}", checkpoint.revision)
+    assert names[0] == "config.json"
+    assert len(set(names)) == len(names)
+    for file in checkpoint.files:
+        weights = file.name.endswith((".safetensors", ".bin"))
+        pattern = "sha256:[0-9a-f]{64}" if weights else "(git-sha1:[0-9a-f]{40})?"
+        assert re.fullmatch(pattern, file.digest), file
+
+
+@pytest.mark.skipif(not _GOLDEN.is_dir(), reason="the recorded goldens are not beside this clone")
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=SLUGS)
+def test_revisions_and_digests_are_those_recorded_from_the_official_repositories(checkpoint):
+    path = _GOLDEN / f"fastplms_golden_esm2_{_size(checkpoint)}.json"
+    recorded = json.loads(path.read_text())["checkpoint"]
+    ours = {file.name: file.digest for file in checkpoint.files if file.digest}
+    assert (checkpoint.repo, checkpoint.revision) == (recorded["repo_id"], recorded["revision"])
+    assert ours == {name: recorded["files"][name] for name in ours}
+    weights = {name for name in recorded["files"] if name.endswith((".safetensors", ".bin"))}
+    assert weights <= ours.keys()
