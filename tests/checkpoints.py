@@ -72,7 +72,9 @@ def _empty(layers: int, dim: int, heads: int) -> ESM2:
 
 
 def _filled(model: ESM2, tensors: Mapping[str, Tensor]) -> ESM2:
-    model.load_state_dict({"lm_head.weight": tensors["embed_tokens.weight"], **tensors}, assign=True)
+    model.load_state_dict(
+        {"lm_head.weight": tensors["embed_tokens.weight"], **tensors}, assign=True
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -91,22 +93,25 @@ def _draw(
     return centre + spread * torch.randn(shape, generator=generator)
 
 
+# What a tensor is drawn from, by its name, the first that fits: mean, standard deviation, and the
+# power of the fan-in that multiplies the deviation.
+_LAWS = (
+    (r"layer_norm.*weight", 1.0, 0.2, 0.0),
+    (r"embed_tokens", 0.0, 4.0, -0.5),  # tied: the spread of the logits is then about 4
+    (r"regression\.weight", 0.0, 40.0, -0.5),  # on APC-corrected maps, which are small
+    (r"regression\.bias", -0.5, 0.0, 0.0),
+    (r"bias", 0.0, 0.2, 0.0),
+    (r"[qk]_proj", 0.0, 1.4, -0.5),  # the spread of the attention logits is then about 2
+    (r"weight", 0.0, 1.0, -0.5),
+)
+
+
 def _law(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Mean and standard deviation of a tensor's numbers."""
-    fan_in = shape[-1]
-    if "layer_norm" in name:
-        return (1.0, 0.2) if name.endswith("weight") else (0.0, 0.2)
-    if name == "embed_tokens.weight":
-        return 0.0, 4.0 * fan_in**-0.5  # tied: logits then have a spread of about 4
-    if name == "contact_head.regression.weight":
-        return 0.0, 40.0 * fan_in**-0.5
-    if name == "contact_head.regression.bias":
-        return -0.5, 0.0
-    if name.endswith("bias"):
-        return 0.0, 0.2
-    if "q_proj" in name or "k_proj" in name:
-        return 0.0, 1.4 * fan_in**-0.5  # attention logits then have a spread of about 2
-    return 0.0, fan_in**-0.5
+    for pattern, mean, deviation, power in _LAWS:
+        if re.search(pattern, name):
+            return mean, deviation * shape[-1] ** power
+    raise AssertionError(f"no law for {name}")
 
 
 # --- Hugging Face --------------------------------------------------------------------------------
@@ -227,7 +232,9 @@ def write_hf(
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config, indent=2))
-    stem, suffix = ("model", "safetensors") if container == "safetensors" else ("pytorch_model", "bin")
+    stem, suffix = (
+        ("model", "safetensors") if container == "safetensors" else ("pytorch_model", "bin")
+    )
     names = sorted(tensors)
     weight_map = {}
     for shard in range(shards):

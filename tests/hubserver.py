@@ -6,22 +6,34 @@
 
 As in the real one, the storage has another origin (here another port). Every request is recorded.
 What goes wrong is put into `faults`: one entry for each coming request of that file's bytes.
+
+`Machine` is the other side: a cache, and a process of its own for each call of `esm2.hub`, because
+huggingface_hub reads its environment when it is imported.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 from esm2.catalog import Checkpoint, HubFile, Shape
 
 REPO = "someone/esm2_tiny"
 REVISION = "5e" * 20
+
+# Seconds until a server notices that it shall stop.
+_POLL = 0.01
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,8 @@ class Hub:
         large: the names that are kept in the storage, by sha256.
         faults: name -> what happens to the next requests of its bytes, in turn.
         status: if set, the answer to every request at the hub.
-        commit: the revision in its answers.
+        revision: the only one that it has.
+        commit: if set, the revision in its answers.
         stated_size: if set, what it says large files to have.
         stated_etag: if set, the ETag of every file.
     """
@@ -88,7 +101,8 @@ class Hub:
     large: frozenset[str] = frozenset({"model.safetensors"})
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     status: int | None = None
-    commit: str = REVISION
+    revision: str = REVISION
+    commit: str | None = None
     stated_size: int | None = None
     stated_etag: str | None = None
     requests: list[Seen] = field(default_factory=list)
@@ -107,11 +121,10 @@ class Hub:
         """A catalog row of these files, with their digests or those given."""
         rows = {name: self.digest(name) for name in self.files} | dict(digests or {})
         files = tuple(HubFile(name, digest) for name, digest in rows.items())
-        return Checkpoint("esm2-tiny", "esm2_tiny", REPO, Shape(2, 32, 4), REVISION, files)
+        return Checkpoint("esm2-tiny", "esm2_tiny", REPO, Shape(2, 32, 4), self.revision, files)
 
     def asked(self) -> list[Seen]:
-        """The requests for files; huggingface_hub also asks for a list of coding agents, now and
-        then, to name the one that it runs under."""
+        """The requests for files; huggingface_hub has a question of its own besides, /api/..."""
         return [seen for seen in self.requests if not seen.file.startswith("api/")]
 
     def bodies(self, name: str) -> list[Seen]:
@@ -138,7 +151,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
     hub.endpoint, hub.storage = (
         f"http://127.0.0.1:{server.server_port}" for server in servers.values()
     )
-    threads = [threading.Thread(target=server.serve_forever) for server in servers.values()]
+    threads = [
+        threading.Thread(target=server.serve_forever, args=(_POLL,)) for server in servers.values()
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -168,7 +183,7 @@ def _handler(server: str, hub: Hub) -> type[BaseHTTPRequestHandler]:
             if server == "storage":
                 name = next((n for n, body in hub.files.items() if sha256(body) == path), path)
             else:
-                _, _, name = path.partition(f"/resolve/{REVISION}/")
+                _, _, name = path.partition(f"/resolve/{hub.revision}/")
             wanted, token = self.headers["Range"], self.headers["Authorization"]
             hub.requests.append(Seen(server, self.command, name or path, wanted, token))
             if server == "hub" and hub.status:
@@ -189,7 +204,7 @@ def _handler(server: str, hub: Hub) -> type[BaseHTTPRequestHandler]:
             body = hub.files[name]
             self.send_response(302)
             self.send_header("Location", f"{hub.storage}/{sha256(body)}")
-            self.send_header("X-Repo-Commit", hub.commit)
+            self.send_header("X-Repo-Commit", hub.commit or hub.revision)
             self.send_header("X-Linked-Etag", f'"{hub.etag(name)}"')
             self.send_header("X-Linked-Size", str(hub.stated_size or len(body)))
             self.send_header("Content-Length", "0")
@@ -208,7 +223,7 @@ def _handler(server: str, hub: Hub) -> type[BaseHTTPRequestHandler]:
             if isinstance(fault, IgnoreRange):
                 start = 0
             self.send_response(206 if start else 200)
-            self.send_header("X-Repo-Commit", hub.commit)
+            self.send_header("X-Repo-Commit", hub.commit or hub.revision)
             self.send_header("ETag", f'"{hub.etag(name)}"')
             self.send_header("Accept-Ranges", "bytes")
             if start:
@@ -221,3 +236,95 @@ def _handler(server: str, hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = isinstance(fault, Cut)
 
     return Handler
+
+
+# --- a machine that fetches from it ------------------------------------------------------------
+
+CHILD = """
+import json, sys
+from esm2 import hub
+from esm2.catalog import Checkpoint, HubFile, Shape
+from esm2.errors import Esm2Error
+
+action, row = sys.argv[1], json.loads(sys.argv[2])
+row["shape"] = Shape(**row["shape"])
+row["files"] = tuple(HubFile(**file) for file in row["files"])
+said = []
+try:
+    arguments = {"say": said.append} if action == "fetch" else {}
+    result = str(getattr(hub, action)(Checkpoint(**row), **arguments))
+    print(json.dumps({"result": result, "said": said}))
+except Esm2Error as error:
+    named = {"error": type(error).__name__, "message": str(error), "said": said}
+    print(json.dumps(named))
+"""
+
+
+@dataclass
+class Answer:
+    """What a call gave: the text of its result, or its error; and what it said meanwhile."""
+
+    result: str | None = None
+    error: str | None = None
+    message: str = ""
+    said: tuple[str, ...] = ()
+
+
+@dataclass
+class Machine:
+    """A machine with a Hugging Face cache of its own."""
+
+    home: Path
+    endpoint: str
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "hub"
+
+    @property
+    def storage(self) -> Path:
+        return self.cache / "models--someone--esm2_tiny"
+
+    def snapshot(self, revision: str = REVISION) -> Path:
+        return self.storage / "snapshots" / revision
+
+    def blobs(self) -> list[str]:
+        return sorted(path.name for path in self.storage.glob("blobs/*"))
+
+    def run(self, *arguments: str, **variables: str) -> str:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HF_HOME": str(self.home),
+            "HF_ENDPOINT": self.endpoint,
+            "NO_PROXY": "127.0.0.1",
+        } | variables
+        done = subprocess.run(
+            [sys.executable, "-c", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def call(self, action: str, checkpoint: Checkpoint, **variables: str) -> Answer:
+        row = json.dumps(asdict(checkpoint))
+        answer: dict[str, Any] = json.loads(self.run(CHILD, action, row, **variables))
+        return Answer(**answer | {"said": tuple(answer["said"])})
+
+    def fetch(self, checkpoint: Checkpoint, **variables: str) -> Answer:
+        return self.call("fetch", checkpoint, **variables)
+
+    def has(self, checkpoint: Checkpoint) -> bool:
+        return self.call("locate", checkpoint).result == str(self.snapshot())
+
+    def put(self, checkpoint: Checkpoint, bodies: dict[str, bytes]) -> None:
+        """A cache as huggingface_hub leaves it."""
+        for file in checkpoint.files:
+            blob = self.storage / "blobs" / file.digest.partition(":")[2]
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(bodies[file.name])
+            self.snapshot().mkdir(parents=True, exist_ok=True)
+            (self.snapshot() / file.name).symlink_to(f"../../blobs/{blob.name}")

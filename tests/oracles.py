@@ -95,7 +95,7 @@ def _token_ids(model: ESM2, sequence: str) -> Tensor:
 
 
 def _outputs(hidden: list[Tensor], logits: Tensor, contacts: Tensor, maps: Tensor) -> Arrays:
-    """Name and cut raw results: hidden (L + 2, D) each, logits (L + 2, 33), maps (N, H, L+2, L+2)."""
+    """Cut raw results: hidden (T, D) each, logits (T, 33), maps (N, H, T, T); T = L + 2."""
     tensors: dict[str, Tensor] = {}
     for layer, states in enumerate(hidden):
         tensors[f"mean {layer}"] = states[1:-1].mean(0)

@@ -35,6 +35,23 @@ class Shape:
     def head_dim(self) -> int:
         return self.dim // self.heads
 
+    @property
+    def parameters(self) -> int:
+        """How many parameters a model of this shape has, contact head included.
+
+        Source:
+            the modules of ESM2 in facebookresearch/esm, esm/model/esm2.py: embeddings and the
+            logits head share their matrix of 33 tokens.
+        """
+        tokens, norm = 33, 2 * self.dim
+        square = self.dim * self.dim
+        attention = 4 * (square + self.dim)
+        feed_forward = 8 * square + 5 * self.dim
+        trunk = tokens * self.dim + self.layers * (attention + feed_forward + 2 * norm) + norm
+        logits_head = square + self.dim + norm + tokens
+        contact_head = self.layers * self.heads + 1
+        return trunk + logits_head + contact_head
+
     def layer(self, index: int) -> int:
         """Resolve a layer index as the wire and Python write it.
 

@@ -159,7 +159,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 def _text(stream: BinaryIO) -> io.TextIOWrapper:
     """Decompressed, and cut into lines at any kind of line end; each byte is a character."""
     head = stream.read(_MAGIC_BYTES)
-    whole = io.BufferedReader(_Replayed(head, stream), _CHUNK)
+    whole: io.BufferedReader = io.BufferedReader(_Replayed(head, stream), _CHUNK)
     plain: BinaryIO = whole
     if head.startswith(_GZIP):
         plain = gzip.GzipFile(fileobj=whole)  # type: ignore[assignment]

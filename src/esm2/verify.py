@@ -139,7 +139,7 @@ def _limits(precision: str, kind: str, expected: Array, whole: bool) -> Iterator
     """The measures of an array, and the limit of each.
 
     float32: recorded on other hardware. Two builds of the API differ by 2e-7 in embeddings and 6e-6
-    in contacts; bfloat16 rounds each factor by 2e-3 of itself, TF32 by 5e-4. The limits lie between:
+    in contacts; bfloat16 rounds a factor by 2e-3 of itself, TF32 by 5e-4. The limits lie between:
     1e-4, for embeddings times their largest number (the residual stream has outliers near 600), for
     a log-probability times its residues. Attentions are means over queries, near 1/L, hence 1e-5.
     A cosine hides a constant factor, so it never stands alone.
@@ -243,8 +243,13 @@ def check(wanted: Sequence[Case], executor: Executor) -> list[Comparison]:
     compared: list[Comparison] = []
     for _, recording in groupby(wanted, key=lambda case: case.name):
         own = list(recording)
-        outputs = _forward(ForwardRequest(own[0].tokens, _want(own)), executor)
-        compared += [compare(case, outputs) for case in own]
+        outputs, refusal = _forward(ForwardRequest(own[0].tokens, _want(own)), executor)
+        compared += [
+            Comparison(case, np.nan, refusal)
+            if refusal and case.output == "contacts"
+            else compare(case, outputs)
+            for case in own
+        ]
     return compared
 
 
@@ -270,12 +275,14 @@ def _want(wanted: Sequence[Case]) -> Want:
     return Want(tuple(sorted(layers)), **dict.fromkeys(outputs, True))
 
 
-def _forward(request: ForwardRequest, executor: Executor) -> Outputs:
+def _forward(request: ForwardRequest, executor: Executor) -> tuple[Outputs, str]:
+    """The outputs, and why contacts are not among them where they were refused."""
     try:
         (outputs,) = executor([request])
-    except ContactsUnavailable:
+        return outputs, ""
+    except ContactsUnavailable as error:
         (outputs,) = executor([replace(request, want=replace(request.want, contacts=False))])
-    return outputs
+        return outputs, str(error)
 
 
 def _derived(case: Case, output: Array) -> Array:

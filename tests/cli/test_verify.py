@@ -98,7 +98,7 @@ def test_a_checkpoint_that_is_not_the_published_one_fails_and_exits_1(tmp_path):
     assert failed > len(rows) // 2
     assert f"FAIL: {failed} of {len(rows)} differences are not within their limits" in done.stdout
     assert "is from BioLM/py-biolm@57722da:docs/model-docs/esm2-8m/esm2-8m.rst" in done.stdout
-    assert "(not the published file)" in done.stdout
+    assert "(not the hub's file: a copy in another format, or another checkpoint)" in done.stdout
     assert "cpu, float32" in done.stdout
     assert "Traceback" not in done.stderr
 

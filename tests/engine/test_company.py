@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import Reference
+from tests.oracles import KINDS, Arrays, differences, everything, flat
+from tests.proteins import SEQUENCES
 
 from esm2.alphabet import TOKENS, tokenize
 from esm2.engine.engine import Engine
 from esm2.types import ForwardRequest, Want
-from tests.conftest import Reference
-from tests.oracles import KINDS, Arrays, differences, everything, flat
-from tests.proteins import SEQUENCES
 
 LIMITS = {"largest": 1e-5, "contacts": 1e-5}
 SEATS = {"first": 0, "middle": 3, "last": 6}

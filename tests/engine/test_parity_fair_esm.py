@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
 from tests.conftest import Reference
 from tests.oracles import differences, fair_esm_outputs, our_outputs
 from tests.proteins import LONG_SEQUENCES, SEQUENCES

@@ -94,6 +94,18 @@ def test_the_shapes_are_those_of_the_names():
     assert all(f"_t{c.shape.layers}_" in c.name for c in CHECKPOINTS)
 
 
+def test_parameters_are_counted_as_fair_esm_counts_them():
+    # sum(p.numel() for p in esm.ESM2(N, D, H, "ESM-1b").parameters()), fair-esm 2.0.0
+    counted = {
+        "esm2-8m": 7_512_474,
+        "esm2-35m": 33_501_394,
+        "esm2-150m": 148_140_154,
+        "esm2-650m": 651_043_254,
+        "esm2-3b": 2_839_005_634,
+    }
+    assert {c.slug: c.shape.parameters for c in CHECKPOINTS} == counted
+
+
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=SLUGS)
 def test_a_row_pins_a_commit_and_a_whole_checkpoint(checkpoint):
     names = [file.name for file in checkpoint.files]

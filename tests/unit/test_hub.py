@@ -6,23 +6,18 @@ huggingface_hub reads its environment when it is imported, so each step is a pro
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
+from tests.hubserver import CHILD, REVISION, Cut, Hub, IgnoreRange, Lie, Machine, Refuse, serve
 
 from esm2 import hub as library
-from esm2.catalog import Checkpoint
-from tests.hubserver import REVISION, Cut, Hub, IgnoreRange, Lie, Refuse, serve
 
 CONFIG = b'{"model_type": "esm"}\n'
 WEIGHTS = random.Random(20).randbytes(10_000)
@@ -30,95 +25,6 @@ WEIGHTS = random.Random(20).randbytes(10_000)
 LARGE = random.Random(21).randbytes(12_000_000)
 CUT, KEPT = 11_000_000, 10 * 1024 * 1024
 INDEX = b'{"weight_map": {}}\n'
-
-_CHILD = """
-import json, sys
-from esm2 import hub
-from esm2.catalog import Checkpoint, HubFile, Shape
-from esm2.errors import Esm2Error
-
-action, row = sys.argv[1], json.loads(sys.argv[2])
-row["shape"] = Shape(**row["shape"])
-row["files"] = tuple(HubFile(**file) for file in row["files"])
-said = []
-try:
-    arguments = {"say": said.append} if action == "fetch" else {}
-    result = str(getattr(hub, action)(Checkpoint(**row), **arguments))
-    print(json.dumps({"result": result, "said": said}))
-except Esm2Error as error:
-    named = {"error": type(error).__name__, "message": str(error), "said": said}
-    print(json.dumps(named))
-"""
-
-
-@dataclass
-class Answer:
-    """What a call gave: the text of its result, or its error; and what it said meanwhile."""
-
-    result: str | None = None
-    error: str | None = None
-    message: str = ""
-    said: tuple[str, ...] = ()
-
-
-@dataclass
-class Machine:
-    """A machine with a Hugging Face cache of its own."""
-
-    home: Path
-    endpoint: str
-
-    @property
-    def cache(self) -> Path:
-        return self.home / "hub"
-
-    @property
-    def storage(self) -> Path:
-        return self.cache / "models--someone--esm2_tiny"
-
-    def snapshot(self, revision: str = REVISION) -> Path:
-        return self.storage / "snapshots" / revision
-
-    def blobs(self) -> list[str]:
-        return sorted(path.name for path in self.storage.glob("blobs/*"))
-
-    def run(self, *arguments: str, **variables: str) -> str:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HF_HOME": str(self.home),
-            "HF_ENDPOINT": self.endpoint,
-            "NO_PROXY": "127.0.0.1",
-        } | variables
-        done = subprocess.run(
-            [sys.executable, "-c", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def call(self, action: str, checkpoint: Checkpoint, **variables: str) -> Answer:
-        row = json.dumps(asdict(checkpoint))
-        answer: dict[str, Any] = json.loads(self.run(_CHILD, action, row, **variables))
-        return Answer(**answer | {"said": tuple(answer["said"])})
-
-    def fetch(self, checkpoint: Checkpoint, **variables: str) -> Answer:
-        return self.call("fetch", checkpoint, **variables)
-
-    def has(self, checkpoint: Checkpoint) -> bool:
-        return self.call("locate", checkpoint).result == str(self.snapshot())
-
-    def put(self, checkpoint: Checkpoint, bodies: dict[str, bytes]) -> None:
-        """A cache as huggingface_hub leaves it."""
-        for file in checkpoint.files:
-            blob = self.storage / "blobs" / file.digest.partition(":")[2]
-            blob.parent.mkdir(parents=True, exist_ok=True)
-            blob.write_bytes(bodies[file.name])
-            self.snapshot().mkdir(parents=True, exist_ok=True)
-            (self.snapshot() / file.name).symlink_to(f"../../blobs/{blob.name}")
 
 
 @pytest.fixture
@@ -463,7 +369,7 @@ def test_another_revision_in_the_cache_is_named_and_not_used(hub, machine):
     [("locate", "None"), ("weights_missing", "MissingExtra"), ("fetch", "MissingExtra")],
 )
 def test_without_huggingface_hub_the_extra_to_install_is_named(hub, machine, action, outcome):
-    without = f"import sys; sys.modules['huggingface_hub'] = None\n{_CHILD}"
+    without = f"import sys; sys.modules['huggingface_hub'] = None\n{CHILD}"
     answer = json.loads(machine.run(without, action, json.dumps(asdict(hub.checkpoint()))))
     assert outcome in (answer.get("result"), answer.get("error"))
     if outcome == "MissingExtra":

@@ -245,6 +245,7 @@ def test_without_a_contact_head_only_the_contacts_fail():
     compared = verify.run("esm2-650m", headless)
 
     assert {label for _, label, _ in failed(compared)} == {"contacts"}
+    assert all("has no contact head" in c.fault for c in compared if not c.passed)
     assert len(compared) == len(verify.cases("esm2-650m"))
 
 

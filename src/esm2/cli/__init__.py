@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from esm2.cli import doctor, embed, fetch, models, serve, verify
@@ -40,10 +39,17 @@ def main() -> None:
     except Esm2Error as error:
         print(f"esm2: {error} [{error.code}]", file=sys.stderr)
         sys.exit(1)
-    except click.exceptions.Abort:
+    except typer.Abort:
         print("esm2: interrupted", file=sys.stderr)
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        print(_usage(error), file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _usage(error: typer.TyperException) -> str:
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if context is None or message.startswith("Usage:"):  # the whole help: `esm2` alone
+        return message
+    return f"{context.get_usage()}\nesm2: {message} (see {context.command_path} --help)"

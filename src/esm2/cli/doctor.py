@@ -15,6 +15,9 @@ from esm2.types import Want
 
 _PACKAGES = ("torch", "numpy", "safetensors", "huggingface_hub", "fastapi", "uvicorn", "orjson")
 
+# The longest known protein, titin, has 35,991 residues: beyond that, room has no meaning.
+_CEILING = 40_000
+
 _OUTPUTS = {
     "mean": Want(layers=(1,), mean=True),
     "per_token": Want(layers=(1,), per_token=True),
@@ -63,8 +66,9 @@ def _row(checkpoint: Checkpoint, available: int) -> str:
 
     weights = 4 * checkpoint.shape.parameters
     memory = MemoryModel(checkpoint.shape)
-    longest = (memory.longest(want, available - weights) for want in _OUTPUTS.values())
-    return f"{weights / 2**30:>5.2f} GiB " + " ".join(f"{residues:>10,}" for residues in longest)
+    rooms = (memory.longest(want, available - weights, _CEILING) for want in _OUTPUTS.values())
+    cells = (f">= {room:,}" if room == _CEILING else f"{room:,}" for room in rooms)
+    return f"{weights / 2**30:>5.2f} GiB " + " ".join(f"{cell:>10}" for cell in cells)
 
 
 def _installed(package: str) -> str:

@@ -19,7 +19,6 @@ from esm2 import hub
 from esm2.catalog import CHECKPOINTS, DEMO_SLUG, Checkpoint, Shape
 from esm2.errors import SettingsError
 
-_VOCABULARY = 33
 _HEADINGS = ("slug", "other name", "layers", "dim", "heads", "parameters", "here", "where")
 
 
@@ -70,29 +69,12 @@ def models(
     print(_place(), file=sys.stderr)
 
 
-def parameters(shape: Shape) -> int:
-    """Parameters of an ESM-2 of that shape: 33 tokens, tied embeddings, contact head included.
-
-    Source:
-        the modules of ESM2 in facebookresearch/esm, esm/model/esm2.py; equal to the sum of
-        p.numel() over its parameters().
-    """
-    layers, dim = shape.layers, shape.dim
-    attention = 4 * (dim * dim + dim)
-    feed_forward = 4 * dim * dim + 4 * dim + 4 * dim * dim + dim
-    norm = 2 * dim
-    trunk = _VOCABULARY * dim + layers * (attention + feed_forward + 2 * norm) + norm
-    logits_head = dim * dim + dim + norm + _VOCABULARY  # its matrix is that of the embeddings
-    contact_head = layers * shape.heads + 1
-    return trunk + logits_head + contact_head
-
-
 def _official(checkpoint: Checkpoint) -> Row:
     shape, where = checkpoint.shape, hub.locate(checkpoint)
     return Row(
         checkpoint.slug,
         checkpoint.name,
-        *(shape.layers, shape.dim, shape.heads, parameters(shape)),
+        *(shape.layers, shape.dim, shape.heads, shape.parameters),
         here=where is not None,
         where=None if where is None else str(where),
         note="",
@@ -107,7 +89,7 @@ def _demo() -> Row:
     return Row(
         DEMO_SLUG,
         "",
-        *(shape.layers, shape.dim, shape.heads, parameters(shape)),
+        *(shape.layers, shape.dim, shape.heads, shape.parameters),
         here=True,
         where=str(directory),
         note="inside the package; random weights: its numbers mean nothing",

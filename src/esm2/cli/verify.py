@@ -70,15 +70,13 @@ def _require_weights(spec: runtime.Spec) -> None:
 
 
 def _about(decided: Decided) -> str:
-    known = {"official": "the published file", "custom": "not the published file"}
-    lines = [
-        f"{decided.slug} on {decided.device}, {decided.dtype}, {decided.kernel}",
+    pinned = "the hub's file, as pinned"
+    copy = "not the hub's file: a copy in another format, or another checkpoint"
+    return (
+        f"{decided.slug} on {decided.device}, {decided.dtype}, {decided.kernel}\n"
         f"weights sha256 {decided.weights_sha256}"
-        f" ({known.get(decided.weights_kind, decided.weights_kind)})",
-    ]
-    if decided.dtype != "float32":
-        lines.append("the limits are for float32: other arithmetic is not expected to keep them")
-    return "\n".join(lines)
+        f" ({pinned if decided.weights_kind == 'official' else copy})"
+    )
 
 
 def _table(compared: Sequence[Comparison]) -> str:

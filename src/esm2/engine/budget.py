@@ -52,7 +52,7 @@ class MemoryModel:
             numbers += 5 * residues**2
         return _FLOAT * numbers
 
-    def longest(self, want: Want, available: int, ceiling: int = 1 << 20) -> int:
+    def longest(self, want: Want, available: int, ceiling: int) -> int:
         """The most residues of which this fits into `available` bytes, at most `ceiling`."""
         low, high = 0, ceiling
         while low < high:

@@ -1,0 +1,200 @@
+"""What is wrong with a request: the caller can mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from esm2.errors.base import Esm2Error
+
+
+class RequestError(Esm2Error):
+    """The request cannot be answered as it is."""
+
+    code = "request.invalid"
+
+
+class EmptySequence(RequestError):
+    """A sequence has no residues."""
+
+    code = "request.empty_sequence"
+
+    def __init__(self) -> None:
+        super().__init__("the sequence is empty; send at least one residue")
+
+
+class InvalidSequence(RequestError):
+    """A sequence has a letter ESM-2 has no token for.
+
+    Attributes:
+        position: 0-based residue index of the first such letter (a `<mask>` counts as one).
+        letter: the letter itself.
+    """
+
+    code = "request.invalid_sequence"
+
+    def __init__(self, position: int, letter: str) -> None:
+        self.position = position
+        self.letter = letter
+        super().__init__(
+            f"residue {position + 1} is {letter!r}, which ESM-2 has no token for; {_advice(letter)}"
+        )
+
+
+def _advice(letter: str) -> str:
+    if letter.isspace():
+        return "remove white space and line ends"
+    if letter.islower():
+        return "write residues in upper case"
+    if letter == "*":
+        return "remove stop codons"
+    if letter == "<":
+        return "the only word in angle brackets is <mask>"
+    return "the letters are ACDEFGHIKLMNPQRSTVWY, X B U Z O, '-' and '.'; X stands for any residue"
+
+
+class SequenceTooLong(RequestError):
+    """A sequence has more residues than this machine accepts.
+
+    Attributes:
+        length: its residues.
+        limit: the most that are accepted.
+    """
+
+    code = "request.sequence_too_long"
+
+    def __init__(self, length: int, limit: int) -> None:
+        self.length = length
+        self.limit = limit
+        super().__init__(
+            f"the sequence has {length} residues, the limit here is {limit} (nothing is truncated);"
+            " shorten it, or raise max_residues on the server"
+        )
+
+
+class MaskNotAllowed(RequestError):
+    """A `<mask>` where every residue must be known.
+
+    Attributes:
+        position: 0-based residue index of the first mask.
+    """
+
+    code = "request.mask_not_allowed"
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        super().__init__(
+            f"residue {position + 1} is <mask>, which encode does not accept; use predict"
+        )
+
+
+class MaskMissing(RequestError):
+    """A sequence for predict without a `<mask>`."""
+
+    code = "request.mask_missing"
+
+    def __init__(self) -> None:
+        super().__init__("the sequence has no <mask>; predict needs at least one")
+
+
+class LayerOutOfRange(RequestError):
+    """A layer that the model does not have.
+
+    Attributes:
+        layer: the index asked for.
+        layers: the number of layers N of the model; valid are -(N+1)..N.
+    """
+
+    code = "request.layer_out_of_range"
+
+    def __init__(self, layer: int, layers: int) -> None:
+        self.layer = layer
+        self.layers = layers
+        super().__init__(
+            f"layer {layer} does not exist; this model has layers 0 (embedding) to {layers},"
+            f" or -1 (last) to {-(layers + 1)} from the end"
+        )
+
+
+class ContactsUnavailable(RequestError):
+    """Contacts asked of a checkpoint that came without a contact head."""
+
+    code = "request.contacts_unavailable"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} has no contact head: its checkpoint came without contact-regression weights;"
+            " every other output works. A fair-esm X.pt needs X-contact-regression.pt beside it"
+        )
+
+
+class TooManyItems(RequestError):
+    """More items in one request than this server accepts."""
+
+    code = "request.too_many_items"
+
+    def __init__(self, count: int, limit: int) -> None:
+        self.count = count
+        self.limit = limit
+        super().__init__(
+            f"the request has {count} items, the limit here is {limit}; send several requests,"
+            " or raise max_items on the server"
+        )
+
+
+class InvalidRequest(RequestError):
+    """One or more faults in the body of a request, each with its place.
+
+    Attributes:
+        faults: place in the body ("items__1__sequence") -> messages.
+        code: that of the fault, where all faults are of one kind.
+    """
+
+    def __init__(self, faults: Mapping[str, Sequence[str]], code: str = "request.invalid") -> None:
+        self.faults = {place: list(messages) for place, messages in faults.items()}
+        self.code = code
+        super().__init__("; ".join(f"{k}: {', '.join(v)}" for k, v in self.faults.items()))
+
+
+class NotJson(RequestError):
+    """A body that is not JSON."""
+
+    code = "request.not_json"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the body is not JSON: {reason}")
+
+
+class BodyTooLarge(RequestError):
+    """A body over the size limit, as sent or after inflation."""
+
+    code = "request.body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the body is larger than {limit} bytes; send fewer or shorter sequences in a request"
+        )
+
+
+class UnsupportedEncoding(RequestError):
+    """A Content-Encoding that is not gzip, or a body that is not what it says."""
+
+    code = "request.unsupported_encoding"
+
+
+class InvalidFasta(RequestError):
+    """A file that is not FASTA, or a record in it that cannot be used.
+
+    Attributes:
+        source: name of the file, "-" for standard input.
+        line: 1-based line where the trouble is.
+    """
+
+    code = "request.invalid_fasta"
+
+    def __init__(self, source: str, line: int, reason: str) -> None:
+        self.source = source
+        self.line = line
+        self.reason = reason
+        super().__init__(f"{source}, line {line}: {reason}")

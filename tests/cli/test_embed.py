@@ -1,0 +1,316 @@
+"""`esm2 embed` as a person runs it: a process of its own, on the checkpoint in the package."""
+
+import contextlib
+import gzip
+import json
+import lzma
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import esm2
+from esm2 import alphabet, runtime
+from esm2.catalog import DEMO_SLUG
+from esm2.types import ForwardRequest, Want
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()", "embed"]
+RECORDS = [("b", "MKTAYIAKQR"), ("a", "GG<mask>A"), ("c", "M"), ("a", "ACDEFGHIKL" * 5)]
+FASTA = "".join(f">{name} of a test\n{sequence}\n" for name, sequence in RECORDS).encode()
+DUPLICATES = "ids that occur more than once (all their records are kept, in order): a (2 times)"
+BAD_FASTA = b">good\nMKT\n>lower\nMKt\n>none\n\n>long\nMMMMMMMMMMM\n>fine\nGGG\n"
+
+
+@pytest.fixture
+def embed(tmp_path):
+    """Run the command in an empty directory."""
+
+    def run(*arguments, stdin=b""):
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "2"},
+        )
+
+    return run
+
+
+def files(path):
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def told(run):
+    return run.stderr.decode().splitlines()
+
+
+def load(path):
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """What the model gives for each record, asked one at a time."""
+    want = Want((0, 3, 4), mean=True, per_token=True, bos=True)
+    with runtime.open_model(DEMO_SLUG, device="cpu") as served:
+        return [
+            served.submit(ForwardRequest(alphabet.tokenize(sequence), want)).result()
+            for _, sequence in RECORDS
+        ]
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def test_everything_is_in_input_order_with_the_numbers_of_the_model_and_told_at_the_end(
+    embed, tmp_path, truth
+):
+    (tmp_path / "x.fasta").write_bytes(FASTA)
+    run = embed(
+        *("x.fasta", "-o", "x.npz", "--device", "cpu", "--dtype", "float32"),
+        *("--layers", "-1,-2", "--layers=-5", "--include", "mean,per-token", "--include=bos"),
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == b""
+    duplicates, last = told(run)
+    assert duplicates == DUPLICATES
+    assert re.fullmatch(
+        r"x\.npz: 4 records, 65 residues in \d+\.\d s \(\d+ residues/s\), esm2-demo on cpu,"
+        r" float32; esm2-demo is a demonstration, .*",
+        last,
+    )
+    found = load(tmp_path / "x.npz")
+
+    assert found["ids"].tolist() == ["b", "a", "c", "a"]
+    assert found["lengths"].tolist() == [10, 4, 1, 50]
+    assert found["layers"].tolist() == [0, 3, 4]
+    for i, outputs in enumerate(truth):
+        rows = slice(*found["offsets"][i : i + 2])
+        for k, layer in enumerate([0, 3, 4]):
+            close = {"rtol": 0, "atol": 1e-5 * float(np.abs(outputs.per_token[layer]).max())}
+            np.testing.assert_allclose(found["embeddings"][i, k], outputs.mean[layer], **close)
+            np.testing.assert_allclose(found["bos_embeddings"][i, k], outputs.bos[layer], **close)
+            np.testing.assert_allclose(
+                found["per_token_embeddings"][rows, k], outputs.per_token[layer], **close
+            )
+    meta = json.loads(str(found["meta"]))
+    assert re.fullmatch("[0-9a-f]{64}", meta.pop("weights_sha256"))
+    assert meta == {
+        "esm2": esm2.__version__,
+        "model": "esm2-demo",
+        "weights_kind": "demo",
+        "device": "cpu",
+        "dtype": "float32",
+        "include": ["mean", "per_token", "bos"],
+        "layers": [0, 3, 4],
+        "source": "x.fasta",
+    }
+    assert files(tmp_path) == ["x.fasta", "x.npz"]
+
+
+@pytest.mark.parametrize(
+    ("compress", "name"),
+    [(gzip.compress, "x.txt"), (lzma.compress, "x.fasta.gz"), (zstd.compress, "-")],
+    ids=["gzip", "xz", "zstd from standard input"],
+)
+def test_compressed_input_gives_the_mean_of_the_last_layer_quietly(
+    embed, tmp_path, truth, compress, name
+):
+    if name != "-":
+        (tmp_path / name).write_bytes(compress(FASTA))
+    run = embed(name, "-o", "x.npz", "--device", "cpu", "--quiet", stdin=compress(FASTA))
+    assert run.returncode == 0, run.stderr
+    assert told(run) == [DUPLICATES]  # quiet
+    found = load(tmp_path / "x.npz")
+    assert set(found) == {"ids", "lengths", "layers", "embeddings", "meta"}
+    assert found["ids"].tolist() == ["b", "a", "c", "a"]
+    assert found["layers"].tolist() == [4]
+    np.testing.assert_allclose(
+        found["embeddings"], [outputs.mean[4] for outputs in truth], rtol=0, atol=1e-4
+    )
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+def test_custom_weights_are_called_custom(embed, tmp_path):
+    shutil.copytree(runtime.DEMO_DIRECTORY, tmp_path / "mine")
+    run = embed("-", "-o", "x.npz", "--model", "mine=mine", stdin=b">a\nMKT\n")
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"mine on .*; custom weights, sha256 [0-9a-f]{64}$", told(run)[-1])
+    assert json.loads(str(load(tmp_path / "x.npz")["meta"]))["weights_kind"] == "custom"
+
+
+def test_bad_records_are_told_and_left_out_and_the_rest_is_written(embed, tmp_path):
+    (tmp_path / "x.fasta").write_bytes(BAD_FASTA)
+    run = embed("x.fasta", "-o", "x.npz", "--max-residues", "10")
+    assert run.returncode == 1
+    lower, none, long, last = told(run)
+    assert lower.startswith("x.fasta, line 3, record lower: residue 3 is 't', ")
+    assert none.startswith("x.fasta, line 5, record none: the sequence is empty")
+    assert long.startswith("x.fasta, line 7, record long: the sequence has 11 residues, the limit")
+    assert last.startswith("x.npz: 2 records, 6 residues")
+    assert last.endswith("; 3 records left out, as told above")
+    found = load(tmp_path / "x.npz")
+    assert found["ids"].tolist() == ["good", "fine"]
+    assert found["embeddings"].shape[0] == 2
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(
+            [*COMMAND, "-", "-o", "x.npz"],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stderr=theirs,
+            env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
+        )
+        os.close(theirs)
+        process.stdin.write(b">a\x1b[2J\nMKt\n>b\nMKT\n")
+        process.stdin.close()
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := terminal.read(4096):
+                shown += part
+        assert process.wait() == 1
+    text = shown.decode()
+    assert "1 records, 3 residues" in text
+    assert "record 'a\\x1b[2J': residue 3" in text
+    assert "x.npz: 1 record, 3 residues in" in text
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_when_no_record_can_be_embedded_there_is_no_file(embed, tmp_path):
+    run = embed("-", "-o", "x.npz", stdin=b">a\nMKt\n>b\n\n")
+    assert run.returncode == 1
+    assert told(run)[-1].startswith("esm2: no record of - could be embedded (2 refused); x.npz")
+    assert files(tmp_path) == []
+
+
+def test_a_damaged_file_leaves_nothing_behind(embed, tmp_path):
+    run = embed("-", "-o", "x.npz", stdin=gzip.compress(FASTA)[:-6])
+    assert run.returncode == 1
+    assert "the compressed data is damaged or cut short" in told(run)[-1]
+    assert files(tmp_path) == []
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(embed, tmp_path):
+    run = embed("-", "-o", "x.npz", "--layers", "5", stdin=FASTA)
+    assert run.returncode == 1
+    assert told(run) == [
+        "esm2: layer 5 does not exist; this model has layers 0 (embedding) to 4, or -1 (last) to"
+        " -5 from the end [request.layer_out_of_range]"
+    ]
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.fasta", "-o", "x.npz"], "cannot read missing.fasta: No such file"),
+        ([".", "-o", "x.npz"], "cannot read .: Is a directory"),
+        (["-", "-o", "x.npz"], "-, line 1: the file is empty"),
+        (["x.fasta", "-o", "missing/x.npz"], "cannot write missing/x.npz: there is no directory"),
+        (["x.fasta", "-o", "x.fasta/x.npz"], "cannot write x.fasta/x.npz: there is no directory"),
+        (["x.fasta", "-o", "y.npz"], "cannot write y.npz: it is a directory"),
+        (["x.fasta", "-o", "x.npz", "--model", "esm2-8b"], "no model is called 'esm2-8b'"),
+        (["x.fasta", "-o", "x.npz", "--dtype", "int3"], "dtype 'int3' is not supported"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_status_1(embed, tmp_path, arguments, message):
+    (tmp_path / "x.fasta").write_bytes(FASTA)
+    (tmp_path / "y.npz").mkdir()
+    run = embed(*arguments)
+    (line,) = told(run)
+    assert line.startswith(f"esm2: {message}")
+    assert re.search(r" \[[a-z_.]+\]$", line)
+    assert run.returncode == 1
+    assert files(tmp_path) == ["x.fasta", "y.npz"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_may_not_be_written_is_refused(embed, tmp_path):
+    (tmp_path / "closed").mkdir(0o500)
+    run = embed("-", "-o", "closed/x.npz", stdin=FASTA)
+    assert run.returncode == 1
+    assert told(run)[-1].startswith("esm2: cannot write closed/x.npz: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x.fasta", "-o", "x.h5"], "x.h5 has no ending that is known here; .* as .npz"),
+        (["x.fasta", "-o", "x"], "files can be written as .npz"),
+        (["x.fasta"], "--output"),
+        (["-o", "x.npz"], "FASTA"),
+        (["link.npz", "-o", "in.npz"], "in.npz is the input file"),
+        (["x.fasta", "-o", "x.npz", "--include", "mean,max"], "'max' is not one of mean, per_tok"),
+        (["x.fasta", "-o", "x.npz", "--layers", "-1,last"], "'last' is not a layer"),
+        (["x.fasta", "-o", "x.npz", "--layers", ""], "'' is not a layer"),
+        (["x.fasta", "-o", "x.npz", "--max-residues", "0"], "--max-residues"),
+        (["x.fasta", "-o", "x.npz", "--batch", "3"], "--batch"),
+    ],
+)
+def test_wrong_usage_is_status_2(embed, tmp_path, arguments, message):
+    (tmp_path / "x.fasta").write_bytes(FASTA)
+    (tmp_path / "in.npz").write_bytes(FASTA)
+    (tmp_path / "link.npz").symlink_to("in.npz")
+    run = embed(*arguments)
+    assert re.search(message, told(run)[-1])
+    assert run.returncode == 2
+    assert files(tmp_path) == ["in.npz", "link.npz", "x.fasta"]
+    assert (tmp_path / "in.npz").read_bytes() == FASTA
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, "-", "-o", "x.npz"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+
+    def feed():
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b">first\nMKT\n>bad\nMKt\n")
+            while True:
+                process.stdin.write(b">more\n" + b"MKTAYIAKQR" * 20 + b"\n")
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    with process:
+        try:
+            # Once the bad record is told, the model is loaded and the first record is computed.
+            told_first = process.stderr.readline()
+            at_work = files(tmp_path)
+            process.send_signal(signal.SIGINT)
+            told_then = process.stderr.read()
+            status = process.wait()
+        finally:
+            process.kill()
+            feeder.join()
+    assert b"record bad" in told_first
+    assert len(at_work) == 1
+    assert at_work[0].endswith(".part")
+    assert status == 130
+    assert b"Traceback" not in told_then
+    assert files(tmp_path) == []
