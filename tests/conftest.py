@@ -30,9 +30,8 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Reference]:
     """The reference of a shape: "tiny", "odd", "8m" or "35m". Not to be changed by a test."""
-    from tests.checkpoints import SHAPES, random_fair_esm, save_hf
-
     from esm2.engine.engine import Engine
+    from tests.checkpoints import SHAPES, random_fair_esm, save_hf
 
     @functools.cache
     def make(shape: str) -> Reference:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.checkpoints import SHAPES, hf_config, hf_tensors, random_fair_esm, write_hf
 from torch import Tensor
 
 from esm2.engine.engine import Engine
 from esm2.errors import CheckpointError
+from tests.checkpoints import SHAPES, hf_config, hf_tensors, random_fair_esm, write_hf
 
 #: Three layers; small enough to write a hundred times.
 MODEL = random_fair_esm(*SHAPES["odd"], seed=3)

@@ -9,11 +9,12 @@ from pathlib import Path
 import esm.pretrained
 import pytest
 import torch
+from transformers import EsmForMaskedLM
+
 from tests.checkpoints import SHAPES, changed, inv_freq, random_fair_esm, save_fair_esm, save_hf
 from tests.conftest import Reference
 from tests.oracles import differences, fair_esm_outputs, transformers_outputs
 from tests.proteins import SEQUENCES
-from transformers import EsmForMaskedLM
 
 PROBE = SEQUENCES["300, many masks"]
 SAME = {"largest": 1e-6, "contacts": 1e-6}

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import Reference
-from tests.oracles import KINDS, Arrays, differences, everything, flat
-from tests.proteins import SEQUENCES
 
 from esm2.alphabet import TOKENS, tokenize
 from esm2.engine.engine import Engine
 from esm2.types import ForwardRequest, Want
+from tests.conftest import Reference
+from tests.oracles import KINDS, Arrays, differences, everything, flat
+from tests.proteins import SEQUENCES
 
 LIMITS = {"largest": 1e-5, "contacts": 1e-5}
 SEATS = {"first": 0, "middle": 3, "last": 6}
@@ -82,6 +83,18 @@ def test_asking_for_more_does_not_change_an_output(
         assert less  # one output, and nothing that was not asked for
         assert set(less) == {f"{kind} {layer}" if kind in ("mean", "per_token", "bos") else kind}
         assert not differences(less, {name: more[name] for name in less}, **LIMITS), layer
+
+
+def test_the_number_of_threads_does_not_change_an_output(
+    reference: Callable[[str], Reference],
+) -> None:
+    engine = reference("8m").engine
+    request = ForwardRequest(tokenize(SEQUENCES["300, many masks"]), everything(6))
+    outputs = []
+    for threads in (2, 1):  # one is what the tests of this room run with
+        torch.set_num_threads(threads)
+        outputs.append(_alone(engine, request))
+    assert not differences(*outputs, **LIMITS)
 
 
 def test_a_want_of_nothing_gives_nothing(reference: Callable[[str], Reference]) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from esm2.alphabet import tokenize
+from esm2.errors import CheckpointError, NotFinite
+from esm2.types import ForwardRequest, Want
 from tests.checkpoints import (
     save_fair_esm,
     save_hf,
 )
 from tests.loading import LAYER, MODEL, live_tensors, load, refusal, write_with
 from tests.oracles import KINDS
-
-from esm2.alphabet import tokenize
-from esm2.errors import CheckpointError, NotFinite
-from esm2.types import ForwardRequest, Want
 
 # --- damaged files ------------------------------------------------------------------------------
 

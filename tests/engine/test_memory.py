@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.checkpoints import SHAPES, random_fair_esm, save_hf
-from tests.proteins import residues
 
 from esm2.alphabet import tokenize
 from esm2.engine.engine import Engine
 from esm2.types import ForwardRequest, Want
+from tests.checkpoints import SHAPES, random_fair_esm, save_hf
+from tests.proteins import residues
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

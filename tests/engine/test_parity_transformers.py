@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import EsmForMaskedLM
+
+from esm2.engine.engine import Engine
 from tests.checkpoints import inv_freq, save_hf
 from tests.conftest import Reference
 from tests.oracles import differences, fair_esm_outputs, our_outputs, transformers_outputs
 from tests.proteins import LONG_SEQUENCES, SEQUENCES
-from transformers import EsmForMaskedLM
-
-from esm2.engine.engine import Engine
 
 LIMITS = {"largest": 1e-4, "contacts": 1e-4}
 FEW = ("1 mask", "2 rare", "50, every letter", "300, many masks")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+
 from tests.checkpoints import (
     fair_esm_tensors,
     hf_config,
@@ -16,7 +18,6 @@ from tests.checkpoints import (
     write_hf,
 )
 from tests.loading import LAYER, MODEL, live_tensors, refusal, write_with
-from torch import Tensor
 
 # --- strictness ----------------------------------------------------------------------------------
 

@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import EsmForMaskedLM
+
+from esm2.alphabet import tokenize
+from esm2.engine.engine import Engine
+from esm2.errors import CheckpointError, ContactsUnavailable
+from esm2.types import ForwardRequest, Want
 from tests.checkpoints import (
     SHAPES,
     changed,
@@ -23,12 +29,6 @@ from tests.conftest import Reference
 from tests.loading import MODEL, live_tensors, load, refusal, write_with
 from tests.oracles import differences, fair_esm_outputs, our_outputs
 from tests.proteins import SEQUENCES
-from transformers import EsmForMaskedLM
-
-from esm2.alphabet import tokenize
-from esm2.engine.engine import Engine
-from esm2.errors import CheckpointError, ContactsUnavailable
-from esm2.types import ForwardRequest, Want
 
 PROBE = SEQUENCES["300, many masks"]
 EXACT = {"l2": 5e-6, "largest": 2e-5, "contacts": 1e-5}

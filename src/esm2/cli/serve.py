@@ -28,7 +28,9 @@ def _flags() -> inspect.Signature:
         several = isinstance(field.default, tuple)
         default = ",".join(field.default) if several else field.default
         option = typer.Option(
-            f"--{name.replace('_', '-')}", help=f"{field.description} [default: {default}]"
+            f"--{name.replace('_', '-')}",
+            metavar="SLUG[=PATH]" if name == "model" else name.split("_")[-1].upper(),
+            help=f"{field.description} [default: {default}]",
         )
         kind = list[str] if several else field.annotation
         parameters.append(

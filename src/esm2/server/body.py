@@ -107,7 +107,9 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "string_type": lambda _: "must be a string",
     "int_type": lambda _: "must be a whole number",
     "list_type": lambda _: "must be a list",
-    "too_short": lambda context: f"needs at least {context['min_length']}, has {context['actual_length']}",
+    "too_short": lambda context: (
+        f"needs at least {context['min_length']}, has {context['actual_length']}"
+    ),
     "literal_error": lambda context: f"must be one of {context['expected']}",
 }
 

@@ -1,0 +1,405 @@
+"""The batcher over functions: who shares a batch, who is refused, who is never computed."""
+
+import threading
+from concurrent.futures import CancelledError, Future
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from esm2.alphabet import tokenize
+from esm2.batcher import Batcher
+from esm2.errors import ContactsUnavailable, EngineError, Overloaded, ShuttingDown
+from esm2.types import ForwardRequest, Outputs, Want
+
+PATIENCE = 20.0  # seconds until a test gives up on a thread; nothing waits for as long as that
+WANT = Want(layers=(1,), mean=True)
+
+
+def request(cost):
+    """A request of that cost."""
+    return ForwardRequest(np.zeros(cost, dtype=np.uint8), WANT)
+
+
+def cost_of(asked):
+    return len(asked.tokens)
+
+
+def answers(requests):
+    """Each request's own cost as its output."""
+    return [Outputs(mean={1: np.array([cost_of(own)], np.float32)}) for own in requests]
+
+
+def value(future):
+    return future.result(PATIENCE).mean[1].item()
+
+
+class Busy:
+    """A batcher whose executor is held up by a first request until `release`.
+
+    Attributes:
+        batches: what was computed after it, as lists of costs.
+    """
+
+    def __init__(self, compute=answers, *, pack_tokens=100, queue_tokens=10**9):
+        self._compute = compute
+        self._started, self._released = threading.Event(), threading.Event()
+        self.batches = []
+        self.batcher = Batcher(
+            self._run, cost_of, pack_tokens=pack_tokens, queue_tokens=queue_tokens, name="test"
+        )
+        self.first = self.batcher.submit(request(1))
+        assert self._started.wait(PATIENCE)
+
+    def _run(self, requests):
+        if not self._started.is_set():
+            self._started.set()
+            assert self._released.wait(PATIENCE)
+            return answers(requests)
+        self.batches.append([cost_of(own) for own in requests])
+        return self._compute(requests)
+
+    def submit(self, *costs):
+        return [self.batcher.submit(request(cost)) for cost in costs]
+
+    def release(self):
+        self._released.set()
+
+    def finish(self):
+        """Let everything be computed."""
+        self.release()
+        self.batcher.close(drain=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release()
+        self.batcher.close(drain=False)
+
+
+@pytest.fixture
+def batcher():
+    """An idle batcher over `answers`, with a budget of 10."""
+    with_budget = Batcher(answers, cost_of, pack_tokens=10, queue_tokens=100)
+    yield with_budget
+    with_budget.close(drain=False)
+
+
+# --- who shares a batch ------------------------------------------------------------------------
+
+
+def test_a_lone_request_runs_at_once_and_alone():
+    batches = []
+
+    def executor(requests):
+        batches.append(requests)
+        return answers(requests)
+
+    batcher = Batcher(executor, cost_of, pack_tokens=10, queue_tokens=100)
+    for cost in (3, 4):  # each is answered before the next one is there: nobody is waited for
+        own = request(cost)
+        assert value(batcher.submit(own)) == cost
+        assert batches[-1] == [own]
+    batcher.close()
+    assert len(batches) == 2
+
+
+def test_requests_that_queue_while_the_executor_is_busy_share_the_next_batch():
+    with Busy(pack_tokens=10) as busy:
+        futures = busy.submit(2, 3, 5)
+        busy.finish()
+        assert busy.batches == [[2, 3, 5]]
+        assert [value(future) for future in futures] == [2, 3, 5]
+
+
+def test_a_batch_is_filled_up_to_the_budget_oldest_first():
+    with Busy(pack_tokens=10) as busy:
+        busy.submit(4, 6, 1, 9, 2)
+        busy.finish()
+        assert busy.batches == [[4, 6], [1, 9], [2]]
+
+
+def test_a_small_request_does_not_overtake_an_older_large_one():
+    with Busy(pack_tokens=10) as busy:
+        busy.submit(6, 5, 1)
+        busy.finish()
+        assert busy.batches == [[6], [5, 1]]
+
+
+def test_a_request_above_the_budget_runs_alone():
+    with Busy(pack_tokens=10) as busy:
+        futures = busy.submit(1, 11, 2, 3)
+        busy.finish()
+        assert busy.batches == [[1], [11], [2, 3]]
+        assert [value(future) for future in futures] == [1, 11, 2, 3]
+
+
+def test_requests_of_several_threads_share_a_batch():
+    with Busy(pack_tokens=100) as busy:
+        threads = [threading.Thread(target=busy.submit, args=(cost,)) for cost in range(1, 6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        busy.finish()
+        assert [sorted(batch) for batch in busy.batches] == [[1, 2, 3, 4, 5]]
+
+
+# --- callers who leave -------------------------------------------------------------------------
+
+
+def test_a_cancelled_request_is_never_computed():
+    with Busy(pack_tokens=10) as busy:
+        stays, leaves, stays_too = busy.submit(2, 3, 5)
+        assert leaves.cancel()
+        busy.finish()
+        assert busy.batches == [[2, 5]]
+        assert (value(stays), value(stays_too)) == (2, 5)
+        assert leaves.cancelled()
+
+
+def test_the_room_of_a_cancelled_request_is_given_to_others():
+    with Busy(pack_tokens=10) as busy:
+        leaves, *_ = busy.submit(9, 6, 4)
+        leaves.cancel()
+        busy.finish()
+        assert busy.batches == [[6, 4]]
+
+
+def test_when_everyone_has_left_nothing_is_computed():
+    with Busy() as busy:
+        for future in busy.submit(1, 2, 3):
+            future.cancel()
+        busy.finish()
+        assert busy.batches == []
+
+
+def test_a_request_that_is_being_computed_can_no_longer_be_cancelled():
+    with Busy() as busy:
+        assert not busy.first.cancel()
+        busy.release()
+        assert value(busy.first) == 1
+
+
+# --- failures ----------------------------------------------------------------------------------
+
+
+def fails_on(cost, error):
+    """An executor that raises when a request of that cost is in its batch."""
+
+    def executor(requests):
+        if cost in map(cost_of, requests):
+            raise error
+        return answers(requests)
+
+    return executor
+
+
+def test_a_batch_that_fails_fails_its_own_requests_and_nothing_else():
+    error = EngineError("out of memory")
+    with Busy(fails_on(7, error), pack_tokens=10) as busy:
+        futures = busy.submit(6, 4, 7, 3, 5, 5)
+        busy.finish()
+        assert busy.batches == [[6, 4], [7, 3], [5, 5]]
+        assert [future.exception() for future in futures] == [None, None, error, error, None, None]
+
+
+@pytest.mark.parametrize("error", [ContactsUnavailable("my-slug"), EngineError("no memory")])
+def test_an_error_of_ours_arrives_as_it_was_raised(error):
+    with Busy(fails_on(2, error)) as busy:
+        (future,) = busy.submit(2)
+        busy.finish()
+        assert future.exception() is error
+
+
+def test_a_foreign_error_becomes_an_engine_error_that_keeps_its_cause():
+    cause = ZeroDivisionError("by zero")
+    with Busy(fails_on(2, cause)) as busy:
+        (future,) = busy.submit(2)
+        busy.finish()
+        error = future.exception()
+        assert type(error) is EngineError
+        assert error.__cause__ is cause
+        assert str(error) == "the forward pass failed: ZeroDivisionError: by zero"
+
+
+@pytest.mark.parametrize("wrong", [list, lambda given: given[:-1], lambda given: given * 2])
+def test_a_wrong_number_of_outputs_fails_the_batch(wrong):
+    def executor(requests):
+        given = answers(requests)
+        if 7 not in map(cost_of, requests):
+            return given
+        return [] if wrong is list else wrong(given)
+
+    with Busy(executor, pack_tokens=10) as busy:
+        *futures, after = busy.submit(7, 3, 8)
+        busy.finish()
+        assert [type(future.exception()) for future in futures] == [EngineError, EngineError]
+        assert value(after) == 8
+
+
+def test_the_batcher_lives_on_after_a_failure(batcher):
+    with Busy(fails_on(2, RuntimeError("once"))) as busy:
+        busy.release()
+        for _ in range(3):
+            with pytest.raises(EngineError):
+                busy.submit(2)[0].result(PATIENCE)
+            assert value(busy.submit(3)[0]) == 3
+
+
+# --- the queue's bound -------------------------------------------------------------------------
+
+
+def test_a_full_queue_refuses_with_its_numbers_and_keeps_what_it_has():
+    with Busy(pack_tokens=10, queue_tokens=12) as busy:
+        futures = busy.submit(7, 5)
+        with pytest.raises(Overloaded) as caught:
+            busy.submit(1)
+        assert (caught.value.queued, caught.value.limit) == (12, 12)
+        assert "12 of 12 tokens" in str(caught.value)
+        assert busy.batcher.queued == 12
+        busy.finish()
+        assert [value(future) for future in futures] == [7, 5]
+
+
+def test_what_is_being_computed_does_not_count_as_waiting():
+    with Busy(queue_tokens=12) as busy:
+        assert busy.batcher.queued == 0
+        busy.submit(7)
+        assert busy.batcher.queued == 7
+
+
+def test_the_queue_takes_requests_again_when_it_has_room():
+    with Busy(queue_tokens=5) as busy:
+        (waiting,) = busy.submit(5)
+        with pytest.raises(Overloaded):
+            busy.submit(1)
+        busy.release()
+        value(waiting)
+        assert value(busy.submit(5)[0]) == 5
+
+
+def test_an_empty_queue_takes_anything():
+    with Busy(pack_tokens=10, queue_tokens=5) as busy:
+        (large,) = busy.submit(1000)
+        with pytest.raises(Overloaded):
+            busy.submit(1)
+        busy.finish()
+        assert value(large) == 1000
+
+
+def test_first_goes_ahead_of_everyone_and_is_never_refused():
+    with Busy(pack_tokens=3, queue_tokens=6) as busy:
+        busy.submit(3, 3)
+        with pytest.raises(Overloaded):
+            busy.submit(2)
+        probe = busy.batcher.submit(request(2), first=True)
+        busy.finish()
+        assert busy.batches == [[2], [3], [3]]
+        assert value(probe) == 2
+
+
+# --- closing -----------------------------------------------------------------------------------
+
+
+def test_close_with_drain_computes_what_waits():
+    with Busy(pack_tokens=10) as busy:
+        futures = busy.submit(6, 6, 6)
+        busy.finish()
+        assert [value(future) for future in (busy.first, *futures)] == [1, 6, 6, 6]
+
+
+def test_close_without_drain_fails_what_waits_and_finishes_what_runs():
+    with Busy(pack_tokens=10) as busy:
+        stays, leaves = busy.submit(6, 7)
+        leaves.cancel()
+        closing = threading.Thread(target=busy.batcher.close, kwargs={"drain": False})
+        closing.start()
+        assert isinstance(stays.exception(PATIENCE), ShuttingDown)  # before the running one ends
+        busy.release()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+        assert value(busy.first) == 1
+        assert leaves.cancelled()
+        assert busy.batches == []
+        assert busy.batcher.queued == 0
+
+
+@pytest.mark.parametrize("drain", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_closed_batcher_takes_nothing_more(batcher, drain, first):
+    batcher.close(drain=drain)
+    with pytest.raises(ShuttingDown):
+        batcher.submit(request(1), first=first)
+
+
+def test_closing_twice_is_closing_once(batcher):
+    future = batcher.submit(request(3))
+    batcher.close()
+    batcher.close()
+    assert value(future) == 3
+
+
+def test_closing_ends_the_thread():
+    before = set(threading.enumerate())
+    batcher = Batcher(answers, cost_of, pack_tokens=1, queue_tokens=1)
+    (thread,) = set(threading.enumerate()) - before
+    batcher.close()
+    assert not thread.is_alive()
+
+
+# --- any load ----------------------------------------------------------------------------------
+
+
+COSTS = st.lists(st.integers(1, 30), max_size=40)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150)
+@given(costs=COSTS, budget=st.integers(1, 40), data=st.data())
+def test_under_any_load_batches_fit_order_is_kept_and_everyone_is_answered_once(
+    costs, budget, data
+):
+    gone = data.draw(st.sets(st.sampled_from(range(len(costs))))) if costs else set()
+    poison = data.draw(st.sampled_from([None, *costs]))
+    settled = []
+    with Busy(fails_on(poison, ValueError("poison")), pack_tokens=budget) as busy:
+        futures = busy.submit(*costs)
+        for number, future in enumerate(futures):
+            future.add_done_callback(lambda _, number=number: settled.append(number))
+        for number in gone:
+            futures[number].cancel()
+        busy.finish()
+
+    assert sorted(settled) == list(range(len(costs)))
+    for batch in busy.batches:
+        assert sum(batch) <= budget or len(batch) == 1
+    computed = [cost for batch in busy.batches for cost in batch]
+    assert computed == [cost for number, cost in enumerate(costs) if number not in gone]
+    told = [outcome(future) for future in futures if not future.cancelled()]
+    assert told == [None if poison in batch else cost for batch in busy.batches for cost in batch]
+    assert {n for n, future in enumerate(futures) if future.cancelled()} == gone
+
+
+@settings(deadline=None, derandomize=True)
+@given(costs=COSTS, budget=st.integers(1, 40))
+def test_no_batch_leaves_out_a_request_that_would_have_fitted(costs, budget):
+    with Busy(pack_tokens=budget) as busy:
+        busy.submit(*costs)
+        busy.finish()
+    for batch, following in pairwise(busy.batches):
+        assert sum(batch) + following[0] > budget
+
+
+def outcome(future: Future[Outputs]):
+    """The number that a future gives, None for a failure."""
+    try:
+        return value(future)
+    except (EngineError, CancelledError):
+        return None
+
+
+def test_a_real_request_costs_its_tokens_here():
+    assert cost_of(ForwardRequest(tokenize("MKT"), WANT)) == 5
