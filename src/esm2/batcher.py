@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from esm2.errors import Esm2Error, EngineError, Overloaded, ShuttingDown
+from esm2.errors import EngineError, Esm2Error, Overloaded, ShuttingDown
 from esm2.types import Executor, ForwardRequest, Outputs
 
 

@@ -22,6 +22,13 @@ from esm2.errors import LayerOutOfRange, UnknownModel
 
 DEMO_SLUG = "esm2-demo"
 
+#: What has to be said of a model wherever its numbers are shown, by kind of weights.
+CAVEATS = {
+    "official": "",
+    "demo": "random weights: its numbers mean nothing",
+    "custom": "not the published weights",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:

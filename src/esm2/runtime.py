@@ -71,7 +71,7 @@ def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     if found := hub.locate(checkpoint):
         return found
     on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
-    return hub.fetch(checkpoint)
+    return hub.fetch(checkpoint, on_fetch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def open_model(
         text: `SLUG` or `SLUG=PATH`.
         device, dtype: as in settings.
         pack_tokens, queue_tokens: the batcher's budget of a forward pass and of its queue.
-        on_fetch: told what is going to be fetched.
+        on_fetch: told each line about what is fetched.
 
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.

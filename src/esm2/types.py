@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.catalog import Shape
+from esm2.catalog import CAVEATS, Shape
 
 Float = NDArray[np.float32]
 
@@ -132,3 +132,8 @@ class Decided:
     weights_kind: str
     contacts: bool
     pack_tokens: int
+
+    @property
+    def caveat(self) -> str:
+        """What has to be said wherever its numbers are shown; empty for published weights."""
+        return CAVEATS[self.weights_kind]

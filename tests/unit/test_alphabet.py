@@ -41,14 +41,14 @@ def test_the_33_tokens_are_those_of_fair_esm():
 def test_the_33_tokens_are_those_of_transformers():
     from transformers.models.esm.configuration_esm import get_default_vocab_list
 
-    assert TOKENS == get_default_vocab_list()
+    assert get_default_vocab_list() == TOKENS
 
 
 def test_the_named_tokens_are_those_of_fair_esm():
     from esm.data import Alphabet
 
     theirs = Alphabet.from_architecture("ESM-1b")
-    assert (BOS, EOS, MASK) == (theirs.cls_idx, theirs.eos_idx, theirs.mask_idx)
+    assert (theirs.cls_idx, theirs.eos_idx, theirs.mask_idx) == (BOS, EOS, MASK)
 
 
 def test_the_amino_acid_columns_are_the_20_natural_ones_in_vocabulary_order():
@@ -108,7 +108,7 @@ def test_an_empty_sequence_is_refused():
         ("MK\x00", 2, "\x00", "X stands for any residue"),
         ("MKé", 2, "é", "upper case"),
         ("MKÉ", 2, "É", "X stands for any residue"),
-        ("MKА", 2, "А", "X stands for any residue"),  # a Cyrillic A  # noqa: RUF003
+        ("MKА", 2, "А", "X stands for any residue"),  # a Cyrillic A
         ("MΑK", 1, "Α", "X stands for any residue"),  # a Greek Alpha
         ("M漢K", 1, "漢", "X stands for any residue"),
         ("MK🧬J", 2, "🧬", "X stands for any residue"),

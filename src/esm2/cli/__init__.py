@@ -39,12 +39,11 @@ def main() -> None:
     except Esm2Error as error:
         print(f"esm2: {error} [{error.code}]", file=sys.stderr)
         sys.exit(1)
-    except typer.Abort:
-        print("esm2: interrupted", file=sys.stderr)
-        sys.exit(130)
     except typer.TyperException as error:
         print(_usage(error), file=sys.stderr)
         sys.exit(error.exit_code)
+    if status == 130:  # what typer makes of Ctrl-C
+        print("esm2: interrupted", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

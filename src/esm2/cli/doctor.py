@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from esm2 import __version__
 from esm2.catalog import CHECKPOINTS, Checkpoint
 from esm2.errors import MissingExtra
-from esm2.types import Want
+
+if TYPE_CHECKING:
+    from esm2.types import Want
 
 _PACKAGES = ("torch", "numpy", "safetensors", "huggingface_hub", "fastapi", "uvicorn", "orjson")
 
 # The longest known protein, titin, has 35,991 residues: beyond that, room has no meaning.
 _CEILING = 40_000
-
-_OUTPUTS = {
-    "mean": Want(layers=(1,), mean=True),
-    "per_token": Want(layers=(1,), per_token=True),
-    "logits": Want(logits=True),
-    "contacts": Want(contacts=True),
-    "attentions": Want(attentions=True),
-}
 
 
 def doctor(
@@ -36,37 +30,43 @@ def doctor(
     for package in _PACKAGES:
         print(f"  {package:<16} {_installed(package)}")
     try:
-        import torch
-
         from esm2 import hub
         from esm2.engine.attention import KERNEL
-        from esm2.engine.budget import available_bytes
-        from esm2.engine.engine import choose_device, choose_dtype
+        from esm2.engine.device import available_bytes, choose_device, choose_dtype, device_name
+        from esm2.types import Want
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
     where, arithmetic = choose_device(device), choose_dtype(dtype)
-    print(f"\ndevice           {where} ({_device_name(str(where))})")
+    print(f"\ndevice           {where} ({device_name(where)})")
     print(f"dtype            {arithmetic}, attention by {KERNEL}")
-    print(f"threads          {torch.get_num_threads()}")
     print(f"weights cache    {hub.cache_directory()}")
     available = available_bytes(where)
     print(f"memory           {available / 2**30:.1f} GiB free on {where}")
+    outputs = {
+        "mean": Want(layers=(1,), mean=True),
+        "per_token": Want(layers=(1,), per_token=True),
+        "logits": Want(logits=True),
+        "contacts": Want(contacts=True),
+        "attentions": Want(attentions=True),
+    }
     print("\nLongest sequence that fits, in residues, one at a time, beside the weights:\n")
-    print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in _OUTPUTS))
+    print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in outputs))
     for checkpoint in CHECKPOINTS:
         here = "" if hub.locate(checkpoint) else "  (weights not here)"
-        print(f"  {checkpoint.slug:<10} {_row(checkpoint, available)}{here}")
+        print(
+            f"  {checkpoint.slug:<10} {_row(checkpoint, available, list(outputs.values()))}{here}"
+        )
     print(
         "\nesm2-demo is inside the package. Official ESM-2 was trained on crops of 1022 residues."
     )
 
 
-def _row(checkpoint: Checkpoint, available: int) -> str:
+def _row(checkpoint: Checkpoint, available: int, wants: list[Want]) -> str:
     from esm2.engine.budget import MemoryModel
 
     weights = 4 * checkpoint.shape.parameters
     memory = MemoryModel(checkpoint.shape)
-    rooms = (memory.longest(want, available - weights, _CEILING) for want in _OUTPUTS.values())
+    rooms = (memory.longest(want, available - weights, _CEILING) for want in wants)
     cells = (f">= {room:,}" if room == _CEILING else f"{room:,}" for room in rooms)
     return f"{weights / 2**30:>5.2f} GiB " + " ".join(f"{cell:>10}" for cell in cells)
 
@@ -76,11 +76,3 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()

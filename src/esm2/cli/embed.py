@@ -255,16 +255,13 @@ def _meta(decided: Decided, want: Want, kinds: Sequence[str], source: str) -> di
 
 def _summary(out: Writer, seconds: float, decided: Decided, refused: int) -> str:
     rate = out.residues / max(seconds, 1e-9)
-    notes = {
-        "demo": f"; {decided.slug} is a demonstration, its embeddings have no biological meaning",
-        "custom": f"; custom weights, sha256 {decided.weights_sha256}",
-    }
+    note = f"; {decided.caveat}" if decided.caveat else ""
     left_out = f"; {_count(refused, 'record')} left out, as told above" if refused else ""
     return (
         f"{out.path}: {_count(out.count, 'record')}, {_count(out.residues, 'residue')}"
         f" in {seconds:.1f} s ({rate:.0f} residues/s), {decided.slug} on {decided.device},"
         f" {decided.dtype}"
-        f"{notes.get(decided.weights_kind, '')}{left_out}"
+        f"{note}{left_out}"
     )
 
 

@@ -16,7 +16,7 @@ import typer
 
 import esm2
 from esm2 import hub
-from esm2.catalog import CHECKPOINTS, DEMO_SLUG, Checkpoint, Shape
+from esm2.catalog import CAVEATS, CHECKPOINTS, DEMO_SLUG, Checkpoint, Shape
 from esm2.errors import SettingsError
 
 _HEADINGS = ("slug", "other name", "layers", "dim", "heads", "parameters", "here", "where")
@@ -92,7 +92,7 @@ def _demo() -> Row:
         *(shape.layers, shape.dim, shape.heads, shape.parameters),
         here=True,
         where=str(directory),
-        note="inside the package; random weights: its numbers mean nothing",
+        note=f"inside the package; {CAVEATS['demo']}",
     )
 
 

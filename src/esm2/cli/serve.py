@@ -117,11 +117,7 @@ def _announce(runtime: Runtime, port: int) -> None:
     _say(f"{__version__}, listening on {url} (docs: {url}/docs)")
     for service in runtime.services.values():
         model = service.decided
-        note = {
-            "demo": "; random weights: its numbers mean nothing",
-            "custom": "; not the published weights",
-            "official": "",
-        }[model.weights_kind]
+        note = f"; {model.caveat}" if model.caveat else ""
         _say(f"{model.slug} on {model.device} in {model.dtype}, {model.kernel}{note}")
     slug = next(iter(runtime.services))
     body = json.dumps({"items": [{"sequence": "MKTAYIAKQRQISFVKSHFSRQ"}]})

@@ -9,11 +9,7 @@ attention map that has to be written out holds H (L + 2)^2. So
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
 
 from esm2.catalog import Shape
 from esm2.types import ForwardRequest, Want
@@ -62,14 +58,3 @@ class MemoryModel:
             else:
                 high = middle - 1
         return low
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that is free now on the device, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")  # counts reclaimable cache as free, which sysconf does not
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -16,14 +16,13 @@ import torch
 from esm2.catalog import DEMO_SLUG, find
 from esm2.engine import attention, budget
 from esm2.engine.attention import Observer
+from esm2.engine.device import DTYPES, choose_device, choose_dtype
 from esm2.engine.model import ESM2
 from esm2.engine.pack import pack
 from esm2.engine.readout import MapReader, read
 from esm2.engine.weights import load_checkpoint
-from esm2.errors import CheckpointError, ContactsUnavailable, EngineError, SettingsError
+from esm2.errors import CheckpointError, ContactsUnavailable, EngineError
 from esm2.types import Decided, ForwardRequest, Outputs
-
-DTYPES = {"float32": torch.float32}
 
 
 class Engine:
@@ -121,28 +120,3 @@ class Engine:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # torch's CPU allocator reports out of memory as a plain RuntimeError.
             raise EngineError(f"the forward pass failed: {str(error).splitlines()[0]}") from error
-
-
-def choose_device(name: str) -> torch.device:
-    """Resolve a device setting; a device that is not there is an error, never another device."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingsError(f"{name!r} is not a device; use auto, cpu or cuda") from error
-    if device.type not in ("cpu", "cuda"):
-        raise SettingsError(f"device {name!r} is not supported; use auto, cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise SettingsError(f"device {name!r} is not here: torch sees {count} CUDA devices")
-    return device
-
-
-def choose_dtype(name: str) -> str:
-    """Resolve a dtype setting: float32 is what auto means."""
-    if name == "auto":
-        return "float32"
-    if name not in DTYPES:
-        raise SettingsError(f"dtype {name!r} is not supported; use auto or float32")
-    return name

@@ -67,7 +67,7 @@ class SequenceTooLong(RequestError):
         self.limit = limit
         super().__init__(
             f"the sequence has {length} residues, the limit here is {limit} (nothing is truncated);"
-            " shorten it, or raise max_residues on the server"
+            " shorten it, or raise the setting max_residues"
         )
 
 
