@@ -44,14 +44,15 @@ class Want:
         return self.contacts or self.attentions
 
     @property
-    def needs_embeddings(self) -> bool:
-        return self.mean or self.per_token or self.bos
+    def embedded_layers(self) -> tuple[int, ...]:
+        """The layers whose hidden states are needed; none where no embedding is asked for."""
+        return self.layers if self.mean or self.per_token or self.bos else ()
 
     def depth(self, layers: int) -> int:
         """How many of the model's layers have to run."""
         if self.logits or self.needs_attention_weights:
             return layers
-        return max(self.layers, default=0) if self.needs_embeddings else 0
+        return max(self.embedded_layers, default=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

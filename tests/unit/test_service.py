@@ -249,11 +249,9 @@ def test_a_server_that_stops_tells_those_who_wait_and_those_who_come(held):
 # --- what a model cannot give ------------------------------------------------------------------
 
 
-def test_contacts_are_refused_without_a_contact_head_and_nothing_is_computed():
-    executor = Held()
+def test_contacts_are_refused_without_a_contact_head_and_nothing_is_computed(held):
+    _, batcher, executor = held
     executor.release()
-    batcher = Batcher(executor, cost_of, pack_tokens=10, queue_tokens=1000)
-    executor.hold(batcher).result(PATIENCE)
     service = Service(decided(contacts=False), batcher.submit)
     with pytest.raises(ContactsUnavailable, match="my-slug has no contact head"):
         inside(service.run([request(1, Want(contacts=True))]))

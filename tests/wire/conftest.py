@@ -22,7 +22,7 @@ def models(reference, tmp_path_factory) -> dict[str, Path]:
     headless = tmp_path_factory.mktemp("headless") / "headless.pt"
     return {
         "My-Slug": reference("odd").directory,
-        "esm2-8m": reference("tiny").directory,
+        "esm2-8m": reference("8m").directory,
         "headless": save_fair_esm(reference("tiny").model, headless, contacts=False),
     }
 

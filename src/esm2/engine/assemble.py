@@ -44,6 +44,12 @@ def assemble(config: Config, named: NamedTensors, device: torch.device, dtype: t
     Raises:
         CheckpointError: a tensor is missing, extra, misshapen, or contradicts the configuration.
     """
+    for name, tensor in named.tensors.items():
+        if not tensor.is_floating_point():
+            reason = (
+                f"tensor {named.spelling.get(name, name)} is {tensor.dtype}, not floating point"
+            )
+            raise CheckpointError(named.path, reason)
     moved = {name: tensor.to(device, dtype) for name, tensor in named.tensors.items()}
     return _Parts(config, named, moved).model()
 
@@ -147,9 +153,13 @@ class _Parts:
 
     def _take_optional(self, name: str, *shape: int) -> Tensor | None:
         tensor = self._tensors.pop(name, None)
-        if tensor is not None and tuple(tensor.shape) != shape:
-            found = tuple(tensor.shape)
+        if tensor is None:
+            return None
+        if (found := tuple(tensor.shape)) != shape:
             raise self._error(f"misshapen tensor {self._spelled(name)}: {found}, expected {shape}")
+        # Fused attention kernels can turn NaN into plain numbers, so it must not get that far.
+        if not torch.stack(torch.aminmax(tensor)).isfinite().all():
+            raise self._error(f"tensor {self._spelled(name)} holds NaN or infinity")
         return tensor
 
     def _spelled(self, name: str) -> str:

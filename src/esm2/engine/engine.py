@@ -110,7 +110,7 @@ class Engine:
         def watch(layer: int) -> Sequence[Observer | None]:
             return [reader.observer(layer) if reader else None for reader in maps]
 
-        keep = {layer for request in requests for layer in request.want.layers}
+        keep = {layer for request in requests for layer in request.want.embedded_layers}
         if any(request.want.logits for request in requests):
             keep.add(model.shape.layers)
         depth = max(request.want.depth(model.shape.layers) for request in requests)

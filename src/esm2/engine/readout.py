@@ -79,7 +79,7 @@ def read(
     """
     logits = _logits(model, requests, pack, hidden)
     return [
-        _read_one(request, {layer: hidden[layer][span] for layer in request.want.layers}, seen, own)
+        _read_one(request, {n: hidden[n][span] for n in request.want.embedded_layers}, seen, own)
         for request, span, seen, own in zip(requests, pack.spans(), maps, logits, strict=True)
     ]
 

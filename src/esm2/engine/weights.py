@@ -92,7 +92,8 @@ def _hugging_face(path: Path) -> tuple[Config, NamedTensors, list[Path]]:
     files = _weight_files(path)
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors.update(_safetensors(file) if file.suffix == ".safetensors" else _torch_state(file))
+        more = _safetensors(file) if file.suffix == ".safetensors" else _torch_state(file)
+        _merge(file, tensors, more)
     return config, rename(path, config.shape.layers, tensors, Layout.HUGGING_FACE), files
 
 
@@ -110,7 +111,7 @@ def _hugging_face_config(path: Path) -> Config:
     config = Config(
         shape=_shape(file, raw, "num_hidden_layers", "hidden_size", "num_attention_heads"),
         token_dropout=bool(raw.get("token_dropout", False)),
-        eps=float(raw.get("layer_norm_eps", 1e-12)),  # transformers' default
+        eps=_eps(file, raw.get("layer_norm_eps", 1e-12)),  # transformers' default
         tied=bool(raw.get("tie_word_embeddings", True)),
     )
     if raw.get("intermediate_size") != 4 * config.shape.dim:
@@ -130,6 +131,18 @@ def _shape(path: Path, raw: dict[str, Any], *keys: str) -> Shape:
     return shape
 
 
+def _eps(file: Path, value: object) -> float:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise CheckpointError(file, f"layer_norm_eps is {value!r}, not a small number")
+    return value
+
+
+def _merge(file: Path, tensors: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    if both := tensors.keys() & more.keys():
+        raise CheckpointError(file, f"tensor {min(both)} is in another file of the checkpoint too")
+    tensors |= more
+
+
 def _weight_files(path: Path) -> list[Path]:
     """The files that hold the tensors: one, or those that an index names."""
     for name in ("model.safetensors", "pytorch_model.bin"):
@@ -140,7 +153,9 @@ def _weight_files(path: Path) -> list[Path]:
             weight_map = _json(index).get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise CheckpointError(index, "has no weight_map")
-            return [_shard(path, index, shard) for shard in sorted(set(weight_map.values()))]
+            # Every name is checked before they are compared: they need not be strings.
+            shards = [_shard(path, index, shard) for shard in weight_map.values()]
+            return sorted(set(shards))
     raise CheckpointError(
         path, "holds neither model.safetensors nor pytorch_model.bin, nor an index"
     )
@@ -193,7 +208,7 @@ def _fair_esm(path: Path) -> tuple[Config, NamedTensors, list[Path]]:
     tensors, files = _state(path, content), [path]
     regression = path.with_name(f"{path.stem}-contact-regression.pt")
     if regression.is_file():
-        tensors |= _state(regression, _torch_file(regression))
+        _merge(regression, tensors, _state(regression, _torch_file(regression)))
         files.append(regression)
     return config, rename(path, config.shape.layers, tensors, Layout.FAIR_ESM), files
 

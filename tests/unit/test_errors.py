@@ -1,0 +1,168 @@
+"""The error tree: codes that never change, the tree as drawn, messages of one sentence."""
+
+import inspect
+import re
+
+import pytest
+
+from esm2 import errors
+from esm2.errors import Esm2Error
+
+SHA, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+#: class -> (its code, what it is made of). Codes are read by programs: a line of this table is
+#: added, never changed. InvalidRequest has the code of its faults, and without one its parent's.
+TABLE = {
+    "Esm2Error": ("error", ("something failed",)),
+    "RequestError": ("request.invalid", ("no record could be used",)),
+    "EmptySequence": ("request.empty_sequence", ()),
+    "InvalidSequence": ("request.invalid_sequence", (2, "\n")),
+    "SequenceTooLong": ("request.sequence_too_long", (3000, 2048)),
+    "MaskNotAllowed": ("request.mask_not_allowed", (4,)),
+    "MaskMissing": ("request.mask_missing", ()),
+    "LayerOutOfRange": ("request.layer_out_of_range", (7, 6)),
+    "ContactsUnavailable": ("request.contacts_unavailable", ("my-slug",)),
+    "TooManyItems": ("request.too_many_items", (9, 8)),
+    "InvalidRequest": ("request.invalid", ({"items__0__sequence": ["it is empty"]},)),
+    "NotJson": ("request.not_json", ("a comma is missing at byte 7",)),
+    "BodyTooLarge": ("request.body_too_large", (16777216,)),
+    "UnsupportedEncoding": ("request.unsupported_encoding", ("br is not gzip",)),
+    "InvalidFasta": ("request.invalid_fasta", ("a.fasta", 3, "no record")),
+    "UnknownModel": ("model.unknown", ("esm2\n650", ["esm2-650m"], ["esm2-8m", "esm2-650m"])),
+    "ModelNotServed": ("model.not_served", ("esm2-650m", ["esm2-demo"])),
+    "WeightsMissing": ("model.weights_missing", ("esm2-650m", ["/cache"])),
+    "NoReference": ("model.no_reference", ("esm2-demo", ["esm2-8m", "esm2-650m"])),
+    "CheckpointError": ("checkpoint.invalid", ("/a/path", "missing tensor x")),
+    "HubError": ("hub.failed", ("the hub answered 500",)),
+    "HubUnreachable": ("hub.unreachable", ("no answer",)),
+    "HashMismatch": ("hub.hash_mismatch", ("/a/path", SHA, OTHER)),
+    "Unauthenticated": ("auth.unauthenticated", ("no token",)),
+    "Overloaded": ("service.overloaded", (4_000_000, 4_000_000)),
+    "ShuttingDown": ("service.shutting_down", ()),
+    "EngineError": ("engine.failed", ("out of memory",)),
+    "NotFinite": ("engine.not_finite", ("logits",)),
+    "FileError": ("file.failed", ("/a/path", "write", "no space left on device")),
+    "SettingsError": ("settings.invalid", ("port: too large",)),
+    "MissingExtra": ("settings.missing_extra", ("torch", "torch")),
+}
+CLASSES = dict(inspect.getmembers(errors, inspect.isclass))
+NAMES = sorted(TABLE)
+
+
+def make(name):
+    return CLASSES[name](*TABLE[name][1])
+
+
+def test_the_table_has_every_class_and_all_of_them_are_exported():
+    assert set(CLASSES) == set(TABLE) == set(errors.__all__)
+    assert all(issubclass(kind, Esm2Error) for kind in CLASSES.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_code_never_changes(name):
+    assert CLASSES[name].code == TABLE[name][0]
+    assert make(name).code == TABLE[name][0]
+
+
+def test_every_code_is_that_of_one_class():
+    codes = [CLASSES[name].code for name in NAMES if name != "InvalidRequest"]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_request_with_one_kind_of_fault_has_the_code_of_that_fault():
+    faults = {"items__0__sequence": ["empty"], "items__1__sequence": ["empty"]}
+    assert errors.InvalidRequest(faults, "request.empty_sequence").code == "request.empty_sequence"
+    assert errors.InvalidRequest(faults).code == errors.RequestError.code
+
+
+def test_the_tree_of_the_docstring_is_the_tree_of_the_classes():
+    drawn, path = {}, {0: "Esm2Error"}
+    for line in errors.__doc__.splitlines():
+        branch = re.match(r" {4}([│ ]*)[├└]── (.*)", line)
+        if branch:
+            depth = len(branch[1]) // 4 + 1
+            names = [word for word in branch[2].split() if word in CLASSES]
+            drawn |= dict.fromkeys(names, path[depth - 1])
+            path[depth] = names[0]
+    parents = {name: kind.__base__.__name__ for name, kind in CLASSES.items()}
+    assert drawn == {name: parent for name, parent in parents.items() if name != "Esm2Error"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_message_is_one_sentence_on_one_line(name):
+    message = str(make(name))
+    assert message
+    assert message.isprintable()
+    assert message == message.strip()
+    assert not re.search(r"[.!?] +[A-Z]", message)
+    assert not message.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_says_what_it_stands_for(name):
+    assert CLASSES[name].__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("InvalidSequence", {"position": 2, "letter": "\n"}),
+        ("SequenceTooLong", {"length": 3000, "limit": 2048}),
+        ("MaskNotAllowed", {"position": 4}),
+        ("LayerOutOfRange", {"layer": 7, "layers": 6}),
+        ("ContactsUnavailable", {"name": "my-slug"}),
+        ("TooManyItems", {"count": 9, "limit": 8}),
+        ("InvalidRequest", {"faults": {"items__0__sequence": ["it is empty"]}}),
+        ("BodyTooLarge", {"limit": 16777216}),
+        (
+            "InvalidFasta",
+            {"source": "a.fasta", "line": 3, "reason": "no record"},
+        ),
+        ("UnknownModel", {"name": "esm2\n650", "nearest": ("esm2-650m",)}),
+        ("ModelNotServed", {"slug": "esm2-650m"}),
+        ("WeightsMissing", {"slug": "esm2-650m", "places": ("/cache",)}),
+        ("NoReference", {"slug": "esm2-demo"}),
+        ("CheckpointError", {"path": "/a/path", "reason": "missing tensor x"}),
+        ("HashMismatch", {"path": "/a/path", "expected": SHA, "found": OTHER}),
+        ("Overloaded", {"queued": 4_000_000, "limit": 4_000_000}),
+        ("NotFinite", {"output": "logits"}),
+        ("FileError", {"path": "/a/path", "reason": "no space left on device"}),
+        ("MissingExtra", {"package": "torch", "extra": "torch"}),
+    ],
+)
+def test_an_error_keeps_its_data(name, data):
+    error = make(name)
+    assert {key: getattr(error, key) for key in data} == data
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("EmptySequence", "send at least one residue"),
+        ("SequenceTooLong", "shorten it, or raise"),
+        ("MaskNotAllowed", "use predict"),
+        ("TooManyItems", "send several requests"),
+        ("BodyTooLarge", "send fewer or shorter sequences"),
+        ("UnknownModel", "did you mean esm2-650m?"),
+        ("ModelNotServed", "esm2 fetch esm2-650m"),
+        ("WeightsMissing", "esm2 fetch esm2-650m"),
+        ("HashMismatch", "delete it and fetch it again"),
+        ("Overloaded", "try again later"),
+        ("ShuttingDown", "try again later"),
+        ("MissingExtra", "pip install 'esm2[torch]'"),
+    ],
+)
+def test_a_message_says_what_to_do(name, advice):
+    assert advice in str(make(name))
+
+
+def test_a_residue_is_counted_from_one_for_people_and_from_zero_for_programs():
+    error = errors.InvalidSequence(2, "J")
+    assert error.position == 2
+    assert "residue 3 is 'J'" in str(error)
+
+
+def test_a_name_that_means_nothing_is_cut_and_the_known_ones_are_told():
+    error = errors.UnknownModel("x" * 1000, [], ["esm2-demo", "esm2-8m"])
+    assert len(str(error)) < 200
+    assert "known: esm2-demo, esm2-8m" in str(error)

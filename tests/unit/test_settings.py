@@ -1,0 +1,209 @@
+"""Settings: where they come from, who wins, and what is refused in one sentence."""
+
+import os
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from esm2.errors import SettingsError
+from esm2.settings import Settings, is_loopback, load
+
+SECRETS = ("hunter2-first", "hunter2-second")
+
+#: field -> default; a new knob gets its line here, and a changed default is seen.
+DEFAULTS = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "model": ("esm2-demo",),
+    "device": "auto",
+    "dtype": "auto",
+    "tokens": (),
+    "max_items": 8,
+    "max_residues": 2048,
+    "max_body_bytes": 16 * 1024 * 1024,
+    "pack_tokens": 4096,
+    "queue_tokens": 4_000_000,
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Set variables; none of this machine's own ESM2_* is there."""
+    for name in list(os.environ):
+        if name.upper().startswith("ESM2_"):
+            monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+# --- where they come from ----------------------------------------------------------------------
+
+
+def test_the_defaults():
+    assert load({}).model_dump() == DEFAULTS
+
+
+def test_every_knob_is_described():
+    assert [n for n, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_variable_is_read_in_the_type_of_its_field(environment):
+    environment("ESM2_PORT", "9000")
+    environment("ESM2_DEVICE", "cpu")
+    settings = load({})
+    assert settings.model_dump() == DEFAULTS | {"port": 9000, "device": "cpu"}
+
+
+def test_a_flag_wins_over_a_variable_and_one_that_was_not_given_does_not(environment):
+    environment("ESM2_PORT", "9000")
+    environment("ESM2_MAX_ITEMS", "3")
+    environment("ESM2_MODEL", "esm2-8m")
+    settings = load({"port": 9001, "max_items": None, "model": ["mine=/a/path"]})
+    assert (settings.port, settings.max_items, settings.model) == (9001, 3, ("mine=/a/path",))
+
+
+def test_settings_do_not_change():
+    settings = load({})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+    assert settings.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("written", "models"),
+    [
+        ("esm2-8m", ("esm2-8m",)),
+        ("esm2-8m,mine=/a/b", ("esm2-8m", "mine=/a/b")),
+        (" esm2-8m , mine=/a/b ,", ("esm2-8m", "mine=/a/b")),
+        ("", ()),
+    ],
+)
+def test_a_variable_with_commas_is_a_list(environment, written, models):
+    environment("ESM2_MODEL", written)
+    assert load({}).model == models
+
+
+def test_tokens_are_separated_by_commas(environment):
+    environment("ESM2_TOKENS", ", ".join(SECRETS))
+    assert tuple(token.get_secret_value() for token in load({}).tokens) == SECRETS
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ESM2_TOKEN", "ESM2_", "esm2_prot", "ESM2_HOSTS"])
+def test_an_unknown_variable_is_refused_by_name_and_the_known_ones_are_told(environment, name):
+    environment(name, "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        load({})
+    assert str(caught.value).startswith(f"{name} is not a setting")
+    assert "ESM2_TOKENS" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_known_variable_is_known_in_any_case(environment):
+    environment("esm2_port", "9000")
+    assert load({}).port == 9000
+
+
+def test_an_unknown_flag_is_refused_by_name():
+    with pytest.raises(SettingsError, match="prot"):
+        load({"prot": 9000})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("port", "-1"),
+        ("port", "65536"),
+        ("port", "http"),
+        ("port", ""),
+        ("max_items", "0"),
+        ("max_residues", "0"),
+        ("max_residues", "1e3"),
+        ("max_body_bytes", "1023"),
+        ("pack_tokens", "0"),
+        ("queue_tokens", "none"),
+    ],
+)
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_field(environment, by, name, wrong):
+    if by == "variable":
+        environment(f"ESM2_{name.upper()}", wrong)
+    with pytest.raises(SettingsError) as caught:
+        load({name: wrong} if by == "flag" else {})
+    assert str(caught.value).startswith(f"{name}: ")
+    assert "\n" not in str(caught.value)
+    assert caught.value.code == "settings.invalid"
+
+
+def test_every_field_that_is_wrong_is_named_at_once():
+    with pytest.raises(SettingsError) as caught:
+        load({"port": -1, "max_items": 0})
+    assert "port: " in str(caught.value)
+    assert "max_items: " in str(caught.value)
+
+
+# --- who can reach it --------------------------------------------------------------------------
+
+LOOPBACK = ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1", "localhost"]
+PUBLIC = [
+    *("0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "128.0.0.1", "fe80::1", "2001:db8::1"),
+    *("example.org", "localhost.example.org", "127.0.0.1.example.org", "", "127.1", " 127.0.0.1"),
+]
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_a_loopback_address_needs_no_tokens(host):
+    assert is_loopback(host)
+    assert load({"host": host}).host == host
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_any_other_address_is_refused_without_tokens(host):
+    assert not is_loopback(host)
+    with pytest.raises(SettingsError) as caught:
+        load({"host": host})
+    assert "no tokens; set ESM2_TOKENS" in str(caught.value)
+
+
+@pytest.mark.parametrize("tokens", ["", " ", ",", " , ,"])
+def test_tokens_that_are_empty_are_no_tokens(environment, tokens):
+    environment("ESM2_TOKENS", tokens)
+    assert load({}).tokens == ()
+    with pytest.raises(SettingsError, match="no tokens"):
+        load({"host": "0.0.0.0"})
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_any_address_is_accepted_with_tokens(environment, host):
+    environment("ESM2_TOKENS", "hunter2-first")
+    assert load({"host": host}).tokens == (SecretStr("hunter2-first"),)
+
+
+# --- secrets -----------------------------------------------------------------------------------
+
+
+def test_tokens_are_in_no_text_of_the_settings(environment):
+    environment("ESM2_TOKENS", ",".join(SECRETS))
+    settings = load({})
+    texts = [repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())]
+    assert [text for text in texts if "hunter2" in text] == []
+
+
+@pytest.mark.parametrize(
+    "flags", [{"port": -1}, {"prot": 1}, {"host": "0.0.0.0", "max_items": 0}, {"model": 5}]
+)
+def test_tokens_are_in_no_error_nor_in_what_caused_it(environment, flags):
+    environment("ESM2_TOKENS", ",".join(SECRETS))
+    with pytest.raises(SettingsError) as caught:
+        load(flags)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "hunter2" not in f"{error} {error!r}"
+        error = error.__cause__ or error.__context__
+
+
+def test_a_token_of_the_wrong_type_is_not_told():
+    with pytest.raises(SettingsError) as caught:
+        load({"tokens": [20250101]})
+    assert "20250101" not in f"{caught.value} {caught.value.__cause__}"

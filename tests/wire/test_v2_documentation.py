@@ -1,0 +1,123 @@
+"""The programs of BioLM's ESM-2 API page, word for word; only the host and the slug are ours.
+
+They are cut out of the page when the test runs. One correction: the Python programs use `os`
+without importing it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esm2 import Model
+from tests.wire.server import PATIENCE, Server, environment
+
+PAGE = Path(__file__).parents[3] / "shared" / "biolm-esm2-api-v2.txt"
+THEIR_HOST_AND_SLUG = "https://biolm.ai/api/v2/esm2-650m/"
+SLUG = "esm2-8m"
+SHAPES = {"mean": (320,), "contacts": (251, 251), "logits": (251, 20), "attentions": (6, 251)}
+
+#: Language -> first and last line of each of its programs on the page.
+FENCES = {
+    "curl": (r"^curl --location ", r"^\}'$"),
+    "python": (r"^import requests$", r"^print\(response\.text\)$"),
+    "r": (r"^library\(RCurl\)$", r"^cat\(res\)$"),
+}
+
+
+def program(language: str, action: str) -> str:
+    """The page's program that calls an action."""
+    if not PAGE.exists():
+        pytest.skip(f"BioLM's documentation is not here ({PAGE})")
+    first, last = FENCES[language]
+    found = re.findall(f"{first}.*?{last}", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    [text] = [text for text in found if f"{THEIR_HOST_AND_SLUG}{action}/" in text]
+    return text
+
+
+def run(server: Server, command: list[str], text: str) -> Any:
+    """Run a program of the page against our server and read what it prints."""
+    ours = text.replace(THEIR_HOST_AND_SLUG, f"{server.url}/api/v2/{SLUG}/")
+    done = subprocess.run(
+        [*command, ours],
+        env=environment(BIOLMAI_TOKEN=server.headers["Authorization"].removeprefix("Token ")),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sequence_of(text: str) -> str:
+    [sequence] = re.findall(r'"sequence\\?": \\?"([A-Z<>mask]+)', text)
+    return sequence
+
+
+def check_encode(answer: Any, sequence: str, model: Model) -> None:
+    """The documented shape, the engine's numbers."""
+    [result] = answer["results"]
+    keys = ["mean_representations", "contacts", "logits", "attentions"]
+    assert list(result) == ["sequence_index", *keys]
+    assert result["sequence_index"] == 0
+    [want] = model.encode([sequence], include=list(SHAPES))
+    [(layer, mean)] = result["mean_representations"].items()
+    assert layer == "6"
+    for kind, got, own in [
+        ("mean", mean, want.mean[6]),
+        *((kind, result[kind], getattr(want, kind)) for kind in ("contacts", "logits")),
+        ("attentions", result["attentions"], want.attentions),
+    ]:
+        assert np.float32(got).shape == SHAPES[kind]
+        assert np.array_equal(np.float32(got), own), kind
+
+
+def check_predict(answer: Any, sequence: str, model: Model) -> None:
+    """The documented shape, the engine's numbers."""
+    [result] = answer["results"]
+    assert list(result) == ["logits", "sequence_tokens", "alphabet_tokens"]
+    assert len(result["sequence_tokens"]) == 251
+    assert result["sequence_tokens"][18] == "<mask>"
+    assert "".join(result["sequence_tokens"]) == sequence
+    assert "".join(result["alphabet_tokens"]) == "LAGVSERTIDPKQNFYMHWC"
+    assert np.array_equal(np.float32(result["logits"]), model.predict([sequence])[0])
+
+
+CHECKS = {"encode": check_encode, "predict": check_predict}
+
+
+@pytest.mark.parametrize("action", CHECKS)
+def test_the_curl_call_runs_as_it_stands(guarded, direct, action):
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    text = program("curl", action)
+    answer = run(guarded, ["bash", "-c"], text)
+    CHECKS[action](answer, sequence_of(text), direct(SLUG))
+
+
+@pytest.mark.parametrize("action", CHECKS)
+def test_the_python_program_runs_as_it_stands(guarded, direct, action):
+    text = program("python", action)
+    answer = run(guarded, [sys.executable, "-c"], f"import os\n{text}")
+    CHECKS[action](answer, sequence_of(text), direct(SLUG))
+
+
+@pytest.mark.parametrize("action", CHECKS)
+def test_the_r_program_runs_as_it_stands(guarded, direct, action):
+    text = program("r", action)
+    have = shutil.which("Rscript") and not subprocess.run(
+        ["Rscript", "-e", "library(RCurl)"], capture_output=True, check=False
+    ).returncode
+    if not have:
+        pytest.skip("R with RCurl is not installed")
+    answer = run(guarded, ["Rscript", "-e"], text)
+    CHECKS[action](answer, sequence_of(text), direct(SLUG))
