@@ -15,7 +15,7 @@ from pathlib import Path
 from esm2 import hub
 from esm2.batcher import Batcher
 from esm2.catalog import DEMO_SLUG, canonical, find
-from esm2.errors import MissingExtra, ModelNotServed, SettingsError
+from esm2.errors import CheckpointError, MissingExtra, ModelNotServed, SettingsError
 from esm2.service import Service
 from esm2.settings import Settings
 from esm2.types import Decided, Outputs
@@ -115,6 +115,12 @@ def open_model(
     spec = parse_spec(text)
     path = checkpoint_path(spec, on_fetch)
     engine = Engine.load(path, spec.slug, device=device, dtype=dtype, pack_tokens=pack_tokens)
+    if spec.path is None and engine.decided.weights_kind == "custom":
+        raise CheckpointError(
+            path,
+            f"its weights (sha256 {engine.decided.weights_sha256}) are not the published ones of"
+            f" {spec.slug}; run `esm2 fetch {spec.slug}`, or serve them under a name of their own",
+        )
     batcher = Batcher(
         engine.run,
         engine.cost,
