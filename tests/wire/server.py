@@ -75,6 +75,10 @@ class Server:
         arrived.put("")
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
         assert parts.hostname

@@ -36,7 +36,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     gate = Gate(token.get_secret_value() for token in runtime.settings.tokens)
     app.include_router(v2.routes(runtime), dependencies=[Depends(gate)])
     _add_health(app, runtime)
-    openapi.describe(app, [v2.EncodeBody, v2.PredictBody], runtime.settings)
+    openapi.describe(app, [v2.EncodeBody, v2.PredictBody], runtime)
     # Swagger UI from our own host: the page works without internet.
     patch_fastapi(app, redirect_from_root_to_docs=False)
     return app

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from esm2.errors import (
     BodyTooLarge,
@@ -48,6 +49,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Esm2Error, _known)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(CallerLeft, _left)
+    app.add_exception_handler(ClientDisconnect, _left)  # the same, while the body was still coming
     app.add_exception_handler(Exception, _bug)
 
 

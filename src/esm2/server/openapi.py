@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from esm2 import __version__
-from esm2.settings import Settings
+from esm2.runtime import Runtime
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -43,18 +43,18 @@ _DESCRIPTION = (
 )
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
+def takes(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """For `openapi_extra`: this operation is sent that model as JSON, plain or gzip."""
-    schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+    sent = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}, "example": example}
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "requestBody": {"required": True, "content": {"application/json": sent}},
         "responses": dict.fromkeys(_REFUSALS, _REFUSAL),
         "security": [{"Token": []}],
     }
 
 
-def describe(app: FastAPI, bodies: list[type[BaseModel]], settings: Settings) -> None:
-    """Make `app.openapi()` describe every route, body, answer, refusal and limit."""
+def describe(app: FastAPI, bodies: list[type[BaseModel]], runtime: Runtime) -> None:
+    """Make `app.openapi()` describe every route, body, answer, refusal, limit and model."""
 
     def openapi() -> dict[str, Any]:
         document = get_openapi(
@@ -65,10 +65,13 @@ def describe(app: FastAPI, bodies: list[type[BaseModel]], settings: Settings) ->
         )
         schemas = definitions["$defs"]
         for body in bodies:
-            schemas[body.__name__]["properties"]["items"]["maxItems"] = settings.max_items
+            schemas[body.__name__]["properties"]["items"]["maxItems"] = runtime.settings.max_items
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)  # FastAPI's own, which we never send
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == "slug":
+                        parameter["schema"]["examples"] = list(runtime.services)
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(schemas)
         for unused in ("HTTPValidationError", "ValidationError"):

@@ -207,6 +207,10 @@ def predict_answer(requests: list[ForwardRequest], results: list[Outputs]) -> di
     }
 
 
+_ENCODE_EXAMPLE = {"items": [{"sequence": "MKTAYIAKQR"}], "params": {"include": ["mean"]}}
+_PREDICT_EXAMPLE = {"items": [{"sequence": "MKT<mask>YIAKQR"}]}
+
+
 def routes(runtime: Runtime) -> APIRouter:
     """The routes of this generation."""
     router = APIRouter(prefix="/api/v2/{slug}", tags=["BioLM API v2"])
@@ -228,12 +232,14 @@ def routes(runtime: Runtime) -> APIRouter:
         return json_response(predict_answer(requests, results))
 
     # Both spellings are served, never redirected: a redirect would eat the body of a POST.
-    for path, handler, sent, answered in (
-        ("/encode", encode, EncodeBody, EncodeAnswer),
-        ("/predict", predict, PredictBody, PredictAnswer),
+    for path, handler, sent, example, answered in (
+        ("/encode", encode, EncodeBody, _ENCODE_EXAMPLE, EncodeAnswer),
+        ("/predict", predict, PredictBody, _PREDICT_EXAMPLE, PredictAnswer),
     ):
-        router.post(f"{path}/", responses={200: {"model": answered}}, openapi_extra=takes(sent))(
-            handler
-        )
+        described: dict[str, Any] = {
+            "responses": {200: {"model": answered}},
+            "openapi_extra": takes(sent, example),
+        }
+        router.post(f"{path}/", **described)(handler)
         router.post(path, include_in_schema=False)(handler)
     return router
