@@ -41,7 +41,7 @@ def peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def run_esm2(slug: str, length: int, directory: Path) -> dict[str, float]:
+def run_esm2(_: str, length: int, directory: Path) -> dict[str, float]:
     import esm2
 
     with esm2.load(directory) as model:

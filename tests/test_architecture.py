@@ -52,6 +52,7 @@ HOMES = {
     "safetensors": {"engine"},
     "ray": {"cluster"},
     "pydantic": {"settings", "server"},
+    "pydantic_core": {"server"},
     "pydantic_settings": {"settings"},
     "fastapi": {"server"},
     "fastapi_swagger": {"server"},

@@ -48,10 +48,10 @@ def settings() -> str:
         )
     return (
         f"# Settings of `esm2 serve`\n\n{NOTE}\n\n"
-        "A flag wins over the environment variable, and that over the default. An unknown `ESM2_*`\n"
-        "variable stops the server. What was decided from them (device, dtype, weights hash) is at\n"
-        "`/info`. Weights are found where Hugging Face's libraries put them: `HF_HOME`,\n"
-        "`HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_TOKEN` are honoured.\n\n"
+        "A flag wins over the environment variable, and that over the default. An unknown\n"
+        "`ESM2_*` variable stops the server. What was decided from them (device, dtype, weights\n"
+        "hash) is at `/info`. Weights are found where Hugging Face's libraries put them:\n"
+        "`HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_TOKEN` are honoured.\n\n"
         "| flag | variable | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
     )
 

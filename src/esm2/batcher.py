@@ -115,7 +115,7 @@ class Batcher:
             try:
                 outputs = self._executor([waiting.request for waiting in batch])
                 results = list(zip(batch, outputs, strict=True))
-            except Exception as error:
+            except BaseException as error:
                 # Whatever it was, it is these requests' answer; the thread must live on.
                 failure = error if isinstance(error, Esm2Error) else _as_engine_error(error)
                 for waiting in batch:
@@ -136,7 +136,8 @@ class Batcher:
                 total = 0
                 while self._queue:
                     waiting = self._queue[0]
-                    if batch and total + waiting.cost > self._pack_tokens:
+                    full = batch and total + waiting.cost > self._pack_tokens
+                    if full and not waiting.future.cancelled():
                         break
                     self._queue.popleft()
                     self._queued -= waiting.cost
@@ -147,7 +148,7 @@ class Batcher:
             return batch
 
 
-def _as_engine_error(error: Exception) -> EngineError:
+def _as_engine_error(error: BaseException) -> EngineError:
     wrapped = EngineError(f"the forward pass failed: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

@@ -8,8 +8,8 @@
 Every spelling in use is accepted (slug in any case, fair-esm's name, the hub repository, "650m",
 "esm2_650m"); the slug is what is echoed. Adding a checkpoint is adding a row here.
 
-Revisions and digests: `../shared/golden/fastplms_golden_*.json`, from Synthyra/FastPLMs
-(Apache-2.0) at 1f78282, which recorded them from the official repositories.
+Revisions and digests: tests/goldens of Synthyra/FastPLMs (Apache-2.0) at 1f78282, which recorded
+them from the official repositories.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ with esm2.load("esm2-demo") as model:
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ from esm2 import bulk
 from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import ContactsUnavailable, InvalidRequest, RequestError
-from esm2.runtime import open_model
+from esm2.runtime import Spec, custom_spec, open_model, parse_spec
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Record, Want
 
 # Enough that the batcher's packs are full while results are taken out in order.
@@ -58,13 +59,15 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
     return Model(served.decided, served.submit, stack)
 
 
-def _spec(name: str | Path) -> str:
-    """`SLUG`, `SLUG=PATH`, or for a bare path `its own name=PATH`."""
-    text = str(name)
-    known = text.lower() == DEMO_SLUG or find(text) is not None
-    if isinstance(name, Path) or (not known and "=" not in text and Path(text).exists()):
-        return f"{Path(text).absolute().stem}={text}"
-    return text
+def _spec(name: str | Path) -> Spec:
+    """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name."""
+    if isinstance(name, str):
+        known = name.lower() == DEMO_SLUG or find(name) is not None
+        if known or not Path(name).exists():
+            return parse_spec(name)
+    path = Path(name).absolute()
+    own = path.name if path.is_dir() else path.stem
+    return custom_spec(re.sub("[^a-z0-9._-]+", "-", own.lower()).strip("-._") or "model", path)
 
 
 class Model:
@@ -83,6 +86,7 @@ class Model:
         self.decided = decided
         self._submit = submit
         self._resources = resources
+        self._closed = False
 
     def embed(
         self,
@@ -166,7 +170,8 @@ class Model:
         return [own.logits for own in outputs if own.logits is not None]
 
     def close(self) -> None:
-        """Unload the model."""
+        """Unload the model; using it afterwards raises ValueError."""
+        self._closed = True
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -185,17 +190,22 @@ class Model:
     ) -> Iterator[Outputs]:
         if isinstance(sequences, str):
             raise TypeError("sequences is one str; pass a list of sequences")
+        if self._closed:
+            raise ValueError("the model is closed")
         if want.contacts and not self.decided.contacts:
             raise ContactsUnavailable(self.decided.slug)
         given = list(sequences)
-        faults = {}
+        faults, codes = {}, set()
         for index, sequence in enumerate(given):
+            if not isinstance(sequence, str):
+                raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
             try:
                 tokenize(sequence, masks=masks)
             except RequestError as error:
                 faults[f"sequences[{index}]"] = [str(error)]
+                codes.add(error.code)
         if faults:
-            raise InvalidRequest(faults)
+            raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
         records = (Record(str(i), "", sequence, i + 1) for i, sequence in enumerate(given))
         for done in bulk.embed(
             records,

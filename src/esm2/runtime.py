@@ -6,6 +6,7 @@ here; nothing is global.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -44,16 +45,28 @@ def parse_spec(text: str) -> Spec:
         SettingsError: not of that form, or esm2-demo with another checkpoint.
     """
     name, given, path = text.partition("=")
-    name = name.strip()
     if not given:
         return Spec(canonical(name), None)
-    if not path or not name or "/" in name:
+    if not path or not name.strip():
         raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH")
+    return custom_spec(name, Path(path))
+
+
+def custom_spec(name: str, path: Path) -> Spec:
+    """A checkpoint at a path, under a name that can stand in a URL.
+
+    Raises:
+        SettingsError: the name cannot, or is esm2-demo's.
+    """
     official = find(name)
-    slug = official.slug if official else name.lower()
+    slug = official.slug if official else name.strip().lower()
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", slug):
+        raise SettingsError(
+            f"{name!r} cannot be a slug: use letters, digits, '.', '_' and '-', as in my-slug=PATH"
+        )
     if slug == DEMO_SLUG:
         raise SettingsError(f"{DEMO_SLUG} is the checkpoint inside the package; use another slug")
-    return Spec(slug, Path(path).expanduser())
+    return Spec(slug, path.expanduser())
 
 
 def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
@@ -89,7 +102,7 @@ class Served:
 
 @contextmanager
 def open_model(
-    text: str,
+    model: str | Spec,
     *,
     device: str = "auto",
     dtype: str = "auto",
@@ -100,7 +113,7 @@ def open_model(
     """Load one model into this process; unloaded when the context ends.
 
     Args:
-        text: `SLUG` or `SLUG=PATH`.
+        model: `SLUG` or `SLUG=PATH`, or the same as a Spec.
         device, dtype: as in settings.
         pack_tokens, queue_tokens: the batcher's budget of a forward pass and of its queue.
         on_fetch: told each line about what is fetched.
@@ -112,7 +125,7 @@ def open_model(
         from esm2.engine.engine import Engine
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
-    spec = parse_spec(text)
+    spec = parse_spec(model) if isinstance(model, str) else model
     path = checkpoint_path(spec, on_fetch)
     engine = Engine.load(path, spec.slug, device=device, dtype=dtype, pack_tokens=pack_tokens)
     if spec.path is None and engine.decided.weights_kind == "custom":
@@ -161,17 +174,17 @@ class Runtime:
 @contextmanager
 def open_runtime(settings: Settings, on_fetch: Callable[[str], None]) -> Iterator[Runtime]:
     """Load every model that the settings name, and esm2-demo, which is always there."""
-    specs = list(settings.model)
-    if not any(parse_spec(text).slug == DEMO_SLUG for text in specs):
-        specs.append(DEMO_SLUG)
+    specs = [parse_spec(text) for text in settings.model]
+    if DEMO_SLUG not in (spec.slug for spec in specs):
+        specs.append(Spec(DEMO_SLUG, None))
     services: dict[str, Service] = {}
     with ExitStack() as stack:
-        for text in specs:
-            if (slug := parse_spec(text).slug) in services:
-                raise SettingsError(f"model {slug} is named twice")
+        for spec in specs:
+            if spec.slug in services:
+                raise SettingsError(f"model {spec.slug} is named twice")
             served = stack.enter_context(
                 open_model(
-                    text,
+                    spec,
                     device=settings.device,
                     dtype=settings.dtype,
                     pack_tokens=settings.pack_tokens,
@@ -179,5 +192,5 @@ def open_runtime(settings: Settings, on_fetch: Callable[[str], None]) -> Iterato
                     on_fetch=on_fetch,
                 )
             )
-            services[slug] = Service(served.decided, served.submit)
+            services[spec.slug] = Service(served.decided, served.submit)
         yield Runtime(settings, services)

@@ -62,6 +62,6 @@ class Service:
                 future.cancel()
 
     async def probe(self) -> None:
-        """One real forward pass, ahead of the queue; raises if it fails."""
-        request = ForwardRequest(tokenize(_PROBE), Want(layers=(1,), mean=True))
+        """One real forward pass through every layer, ahead of the queue; raises if it fails."""
+        request = ForwardRequest(tokenize(_PROBE), Want(logits=True))
         await asyncio.wrap_future(self._submit(request, first=True))

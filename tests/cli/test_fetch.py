@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.hubserver import Hub, serve
 
 import esm2
 from esm2.catalog import CHECKPOINTS, DEMO_SLUG, SLUGS, Checkpoint, find
+from tests.hubserver import Hub, serve
 
 _RUN = "from esm2.cli import main; main()"
 _DEMO = Path(esm2.__file__).parent / "demo"

@@ -203,7 +203,7 @@ def test_a_batch_that_fails_fails_its_own_requests_and_nothing_else():
         futures = busy.submit(6, 4, 7, 3, 5, 5)
         busy.finish()
         assert busy.batches == [[6, 4], [7, 3], [5, 5]]
-        assert [future.exception() for future in futures] == [None, None, error, error, None, None]
+        assert [future.exception(0) for future in futures] == [None, None, error, error, None, None]
 
 
 @pytest.mark.parametrize("error", [ContactsUnavailable("my-slug"), EngineError("no memory")])
@@ -211,7 +211,7 @@ def test_an_error_of_ours_arrives_as_it_was_raised(error):
     with Busy(fails_on(2, error)) as busy:
         (future,) = busy.submit(2)
         busy.finish()
-        assert future.exception() is error
+        assert future.exception(0) is error
 
 
 def test_a_foreign_error_becomes_an_engine_error_that_keeps_its_cause():
@@ -219,7 +219,7 @@ def test_a_foreign_error_becomes_an_engine_error_that_keeps_its_cause():
     with Busy(fails_on(2, cause)) as busy:
         (future,) = busy.submit(2)
         busy.finish()
-        error = future.exception()
+        error = future.exception(0)
         assert type(error) is EngineError
         assert error.__cause__ is cause
         assert str(error) == "the forward pass failed: ZeroDivisionError: by zero"
@@ -234,7 +234,7 @@ def test_a_wrong_number_of_outputs_fails_the_batch(outputs):
     with Busy(executor, pack_tokens=10) as busy:
         *futures, after = busy.submit(7, 3, 8)
         busy.finish()
-        assert [type(future.exception()) for future in futures] == [EngineError, EngineError]
+        assert [type(future.exception(0)) for future in futures] == [EngineError, EngineError]
         assert value(after) == 8
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tests.hubserver import CHILD, REVISION, Cut, Hub, IgnoreRange, Lie, Machine, Refuse, serve
 
 from esm2 import hub as library
+from tests.hubserver import CHILD, REVISION, Cut, Hub, IgnoreRange, Lie, Machine, Refuse, serve
 
 CONFIG = b'{"model_type": "esm"}\n'
 WEIGHTS = random.Random(20).randbytes(10_000)

@@ -14,7 +14,6 @@ from esm2.errors import (
     ContactsUnavailable,
     InvalidRequest,
     LayerOutOfRange,
-    ShuttingDown,
     UnknownModel,
 )
 from tests.checkpoints import save_fair_esm
@@ -217,6 +216,8 @@ def test_without_a_contact_head_contacts_are_refused_and_nothing_else(headless, 
     assert headless.decided.contacts is False
     with pytest.raises(ContactsUnavailable, match="esm2_headless has no contact head"):
         headless.encode(["MK"], include=["mean", "contacts"])
+    with pytest.raises(ContactsUnavailable):  # whatever the sequences are
+        headless.encode([], include=["contacts"])
     rest = [kind for kind in EVERYTHING if kind != "contacts"]
     (outputs,) = headless.encode(["MKTAYIAKQR"], include=rest)
     assert outputs.contacts is None
@@ -267,8 +268,29 @@ def test_a_closed_model_computes_no_more(directory):
     with own as entered:
         assert entered is own
     own.close()
-    with pytest.raises(ShuttingDown):
+    with pytest.raises(ValueError, match="the model is closed"):
         own.embed(["MK"])
+
+
+def test_what_is_not_text_is_refused_with_its_place(model):
+    with pytest.raises(TypeError, match=r"sequences\[1\] is int"):
+        model.embed(["MK", 5])
+
+
+def test_faults_of_one_kind_keep_their_code(model):
+    with pytest.raises(InvalidRequest) as caught:
+        model.embed(["MK", "", ""])
+    assert caught.value.code == "request.empty_sequence"
+
+
+@pytest.mark.parametrize("name", ["run=7", "esm2.v1", "With Space"])
+def test_a_directory_of_any_name_is_loaded(directory, tmp_path, name):
+    (tmp_path / name).symlink_to(directory)
+    for path in (tmp_path / name, str(tmp_path / name)):
+        with esm2.load(path, device="cpu") as own:
+            assert own.decided.slug == {"With Space": "with-space", "run=7": "run-7"}.get(
+                name, name
+            )
 
 
 def test_two_models_live_side_by_side(directory, model):

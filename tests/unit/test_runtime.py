@@ -42,10 +42,17 @@ def not_called(message):
     raise AssertionError(f"nothing was to be fetched: {message}")
 
 
+@pytest.fixture
 def batchers():
-    """The slugs of the batchers whose threads are alive."""
-    names = (thread.name for thread in threading.enumerate())
-    return sorted(name.removeprefix("batcher-") for name in names if name.startswith("batcher-"))
+    """The slugs of the batchers that this test started and whose threads are alive."""
+    before = set(threading.enumerate())
+
+    def alive() -> list[str]:
+        started = (thread for thread in threading.enumerate() if thread not in before)
+        names = (thread.name for thread in started)
+        return sorted(n.removeprefix("batcher-") for n in names if n.startswith("batcher-"))
+
+    return alive
 
 
 @pytest.fixture
@@ -91,10 +98,20 @@ def test_a_name_that_nobody_knows_is_refused_with_the_nearest():
     assert "esm2-650m" in caught.value.nearest
 
 
-@pytest.mark.parametrize("text", ["=", "mine=", "=/a/b", " =/a/b", "mine/other=/a/b"])
+@pytest.mark.parametrize("text", ["=", "mine=", "=/a/b", " =/a/b"])
 def test_what_is_neither_is_refused(text):
     with pytest.raises(SettingsError, match="is not SLUG or SLUG=PATH"):
         parse_spec(text)
+
+
+@pytest.mark.parametrize("text", ["mine/other=/a", "my slug?#=/a", "-x=/a", "é=/a"])
+def test_a_slug_can_stand_in_a_url(text):
+    with pytest.raises(SettingsError, match="cannot be a slug"):
+        parse_spec(text)
+
+
+def test_every_known_spelling_may_have_a_path():
+    assert parse_spec("facebook/esm2_t6_8M_UR50D=/a") == Spec("esm2-8m", Path("/a"))
 
 
 @pytest.mark.parametrize("text", ["esm2-demo=/a/b", "ESM2-Demo=/a/b"])
@@ -175,7 +192,7 @@ def test_a_device_or_dtype_that_is_not_there_is_refused_and_never_replaced(knob,
     assert repr(*knob.values()) in str(caught.value)
 
 
-def test_a_model_stops_with_its_context():
+def test_a_model_stops_with_its_context(batchers):
     with open_model(DEMO_SLUG, device="cpu") as served:
         assert batchers() == [DEMO_SLUG]
     assert batchers() == []
@@ -186,7 +203,7 @@ def test_a_model_stops_with_its_context():
 # --- a server's models -------------------------------------------------------------------------
 
 
-def test_the_demo_is_served_beside_whatever_is_named(runtime, reference):
+def test_the_demo_is_served_beside_whatever_is_named(runtime, reference, batchers):
     with runtime(f"mine={reference('tiny').directory}") as running:
         assert list(running.services) == ["mine", DEMO_SLUG]
         assert batchers() == [DEMO_SLUG, "mine"]
@@ -210,7 +227,9 @@ def test_the_order_is_that_in_which_models_were_named(runtime, reference):
 
 
 @pytest.mark.parametrize("again", ["mine", "MINE"])
-def test_a_model_that_is_named_twice_is_refused_and_nothing_stays(runtime, reference, again):
+def test_a_model_that_is_named_twice_is_refused_and_nothing_stays(
+    runtime, reference, again, batchers
+):
     directory = reference("tiny").directory
     with (
         pytest.raises(SettingsError, match="mine is named twice"),
@@ -229,7 +248,7 @@ def test_two_spellings_of_an_official_model_are_the_same_model_twice(runtime, re
         pass
 
 
-def test_when_one_model_cannot_be_loaded_none_is_served(runtime, tmp_path):
+def test_when_one_model_cannot_be_loaded_none_is_served(runtime, tmp_path, batchers):
     with pytest.raises(CheckpointError), runtime(DEMO_SLUG, f"mine={tmp_path}"):
         pass
     assert batchers() == []

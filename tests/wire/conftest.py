@@ -11,9 +11,8 @@ import pytest
 
 import esm2
 from tests.checkpoints import save_fair_esm
+from tests.wire.refusals import TOKENS
 from tests.wire.server import Server, serving
-
-TOKENS = "first-secret, second-secret"
 
 
 @pytest.fixture(scope="session")

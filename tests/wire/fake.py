@@ -1,7 +1,7 @@
 """The app in this process over models that are functions, and an ASGI caller.
 
-    app = app_over(lambda requests: [...])
-    await call(app, "POST", "/api/v2/esm2-demo/encode/", b'{"items": ...}')
+app = app_over(lambda requests: [...])
+await call(app, "POST", "/api/v2/esm2-demo/encode/", b'{"items": ...}')
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from esm2.server.app import create_app
 from esm2.service import Service
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, Outputs
+
+# Seconds until a call that never ends fails its test.
+_PATIENCE = 10
 
 SHAPE = Shape(layers=2, dim=4, heads=2)
 PATH = f"/api/v2/{DEMO_SLUG}"
@@ -139,5 +142,6 @@ async def call(
         "server": ("localhost", 80),
         "client": ("localhost", 1),
     }
-    await app(scope, receive, send)
+    async with asyncio.timeout(_PATIENCE):
+        await app(scope, receive, send)
     return Reply.of(sent)

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 PATIENCE = 60
 _ESM2 = Path(sys.executable).with_name("esm2")
 
-#: Lets a body through as it is; anything else is written as JSON.
+#: A body, or the chunks of one.
 Body = bytes | Iterable[bytes]
 
 
@@ -100,7 +100,9 @@ class Server:
         given = {**self.headers, **(headers or {})}
         connection = self.connect()
         try:
-            connection.request(method, path, body, {k: v for k, v in given.items() if v is not None})
+            connection.request(
+                method, path, body, {k: v for k, v in given.items() if v is not None}
+            )
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
@@ -147,7 +149,8 @@ def serving(*flags: str, tokens: str = "") -> Iterator[Server]:
     Args:
         tokens: ESM2_TOKENS; the first of them is sent with every request.
     """
-    headers = {"Authorization": f"Token {tokens.split(',')[0].strip()}"} if tokens else {}
+    token = tokens.partition(",")[0].strip()
+    headers = {"Authorization": f"Token {token}"} if token else {}
     with subprocess.Popen(
         [_ESM2, "serve", "--port", "0", *flags],
         env=environment(ESM2_TOKENS=tokens),

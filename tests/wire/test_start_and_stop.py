@@ -12,10 +12,8 @@ import subprocess
 
 import pytest
 
-from tests.wire.conftest import TOKENS
-from tests.wire.refusals import ALL, GOOD_BODY, SECRET
+from tests.wire.refusals import ALL, GOOD_BODY, SECRET, TOKENS
 from tests.wire.server import PATIENCE, environment, not_starting, serving
-from tests.wire.test_v2_errors import send
 
 # --- refusing to start -------------------------------------------------------------------------
 
@@ -63,7 +61,6 @@ def test_a_taken_port_is_one_sentence_and_no_server(server):
     assert_one_sentence(refused, "settings.invalid", [port, "in use", "--port"])
 
 
-@pytest.mark.xfail(reason="bound, but not yet listening, it is not taken: the loser has a traceback")
 def test_two_servers_that_start_at_once_do_not_both_get_the_port():
     from esm2.cli.serve import _listen
     from esm2.errors import SettingsError
@@ -112,7 +109,7 @@ def test_its_log_is_still_empty_after_everything_and_it_finishes_what_it_has_beg
     """All refusals, callers who hang up, then SIGTERM while a body is still coming."""
     with serving(*guarded_flags, tokens=TOKENS) as server:
         for refusal in ALL:
-            send(server, refusal)
+            refusal.send(server)
         head = (
             "POST /api/v2/my-slug/encode/ HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: {server.headers['Authorization']}\r\n"

@@ -40,7 +40,9 @@ def test_the_gate_stands_before_the_body_and_the_models(guarded):
     assert answer.status == 401
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/info", "/docs", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/health/live", "/health/ready", "/info", "/docs", "/openapi.json"]
+)
 def test_health_and_documentation_need_no_token(guarded, path):
     assert guarded.request("GET", path, headers={"Authorization": None}).status == 200
 

@@ -1,4 +1,4 @@
-"""What happens to bytes and connections around a request: gzip, chunks, keep-alive, many at once."""
+"""Bytes and connections around a request: gzip, chunks, keep-alive, many at once."""
 
 from __future__ import annotations
 
@@ -141,8 +141,7 @@ def test_an_old_client_without_keep_alive_is_answered(server, plain):
 def test_many_callers_at_once_each_get_their_own_numbers(server, direct):
     source = random.Random(3)
     sequences = [
-        "".join(source.choices("LAGVSERTIDPKQNFYMHWC", k=source.randint(1, 120)))
-        for _ in range(96)
+        "".join(source.choices("LAGVSERTIDPKQNFYMHWC", k=source.randint(1, 120))) for _ in range(96)
     ]
 
     def ask(sequence: str) -> dict:

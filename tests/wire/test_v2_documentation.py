@@ -114,9 +114,12 @@ def test_the_python_program_runs_as_it_stands(guarded, direct, action):
 @pytest.mark.parametrize("action", CHECKS)
 def test_the_r_program_runs_as_it_stands(guarded, direct, action):
     text = program("r", action)
-    have = shutil.which("Rscript") and not subprocess.run(
-        ["Rscript", "-e", "library(RCurl)"], capture_output=True, check=False
-    ).returncode
+    have = (
+        shutil.which("Rscript")
+        and not subprocess.run(
+            ["Rscript", "-e", "library(RCurl)"], capture_output=True, check=False
+        ).returncode
+    )
     if not have:
         pytest.skip("R with RCurl is not installed")
     answer = run(guarded, ["Rscript", "-e"], text)

@@ -92,12 +92,17 @@ serve.__signature__ = _flags()  # type: ignore[attr-defined]  # how typer learns
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket; uvicorn listens on it when the models are there."""
+    """A socket that is ours alone. Callers who come while the models load wait for an answer."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         reason = error.strerror or error
         raise SettingsError(

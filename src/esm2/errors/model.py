@@ -70,7 +70,7 @@ class NoReference(Esm2Error):
         self.slug = slug
         super().__init__(
             f"there are no published numbers to verify {slug} against, so nothing was verified;"
-            f" there are for {', '.join(known)}. For a copy of one of them: SLUG=PATH with its slug"
+            f" there are for {', '.join(known)} (a copy of one of them: SLUG=PATH with its slug)"
         )
 
 

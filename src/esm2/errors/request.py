@@ -124,7 +124,7 @@ class ContactsUnavailable(RequestError):
         self.name = name
         super().__init__(
             f"{name} has no contact head: its checkpoint came without contact-regression weights;"
-            " every other output works. A fair-esm X.pt needs X-contact-regression.pt beside it"
+            " every other output works (a fair-esm X.pt needs X-contact-regression.pt beside it)"
         )
 
 

@@ -8,18 +8,51 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Literal
 
 from fastapi import Depends, FastAPI, Response
-from fastapi_swagger import patch_fastapi
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 
 from esm2 import __version__
 from esm2.runtime import Runtime
 from esm2.server import errors, openapi, v2
 from esm2.server.auth import Gate
 from esm2.server.encoding import json_response
+from esm2.types import Decided
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(BaseModel):
+    """These models just did a real forward pass."""
+
+    status: Literal["ready"] = "ready"
+    models: list[str]
+
+
+class Limits(BaseModel):
+    """What this server accepts; beyond it, it refuses."""
+
+    max_items: int
+    max_residues: int
+    max_body_bytes: int
+    queue_tokens: int
+
+
+class Info(BaseModel):
+    """What was decided when this server started."""
+
+    version: str
+    versions: dict[str, str]
+    limits: Limits
+    models: list[Decided]
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -36,41 +69,46 @@ def create_app(runtime: Runtime) -> FastAPI:
     gate = Gate(token.get_secret_value() for token in runtime.settings.tokens)
     app.include_router(v2.routes(runtime), dependencies=[Depends(gate)])
     _add_health(app, runtime)
+    _add_docs(app)
     openapi.describe(app, [v2.EncodeBody, v2.PredictBody], runtime)
-    # Swagger UI from our own host: the page works without internet.
-    patch_fastapi(app, redirect_from_root_to_docs=False)
     return app
 
 
 def _add_health(app: FastAPI, runtime: Runtime) -> None:
-    @app.get("/health/live", tags=["health"])
+    info = Info(
+        version=__version__,
+        versions={name: version(name) for name in ("torch", "numpy", "fastapi")},
+        limits=Limits(**{name: getattr(runtime.settings, name) for name in Limits.model_fields}),
+        models=[service.decided for service in runtime.services.values()],
+    )
+
+    @app.get("/health/live", tags=["health"], response_model=Live)
     async def live() -> Response:
         """The process answers."""
-        return json_response({"status": "live"})
+        return json_response(Live().model_dump())
 
-    @app.get("/health/ready", tags=["health"])
+    @app.get("/health/ready", tags=["health"], response_model=Ready)
     async def ready() -> Response:
         """Every model computes: one real forward pass each, ahead of the queue."""
-        services = runtime.services.items()
-        await asyncio.gather(*(service.probe() for _, service in services))
-        return json_response({"status": "ready", "models": [slug for slug, _ in services]})
+        await asyncio.gather(*(service.probe() for service in runtime.services.values()))
+        return json_response(Ready(models=list(runtime.services)).model_dump())
 
-    @app.get("/info", tags=["health"])
-    async def info() -> Response:
+    @app.get("/info", tags=["health"], response_model=Info)
+    async def information() -> Response:
         """What was decided: versions, limits, and for each model device, dtype, weights."""
-        return json_response(_info(runtime))
+        return json_response(info.model_dump())
 
 
-def _info(runtime: Runtime) -> dict[str, Any]:
-    settings = runtime.settings
-    return {
-        "version": __version__,
-        "versions": {name: version(name) for name in ("torch", "numpy", "fastapi")},
-        "limits": {
-            "max_items": settings.max_items,
-            "max_residues": settings.max_residues,
-            "max_body_bytes": settings.max_body_bytes,
-            "queue_tokens": settings.queue_tokens,
-        },
-        "models": [asdict(service.decided) for service in runtime.services.values()],
-    }
+def _add_docs(app: FastAPI) -> None:
+    """Swagger UI from our own host, with relative addresses: no internet, any proxy."""
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="esm2",
+            swagger_js_url="swagger/swagger-ui-bundle.js",
+            swagger_css_url="swagger/swagger-ui.css",
+            swagger_favicon_url="swagger/favicon-32x32.png",
+        )

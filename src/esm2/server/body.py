@@ -3,20 +3,22 @@
     bytes on the wire  ->  at most N bytes  ->  inflated, at most N bytes  ->  JSON  ->  model
 
 BioLM's SDKs of 2026 compress every body above 256 bytes. The size is enforced while reading, so a
-body that lies about its length, has none, or is a bomb costs at most the limit. Faults are
-collected: a reply names every bad item, not only the first.
+body that lies about its length, has none, or is a bomb costs at most the limit. The models hold
+what the engine takes (tokens, resolved layers), made while they are checked, so a refusal names
+every bad place of a body at once, whatever is wrong there.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from esm2.errors import (
     BodyTooLarge,
@@ -25,23 +27,39 @@ from esm2.errors import (
     RequestError,
     UnsupportedEncoding,
 )
+from esm2.service import Service
+from esm2.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-async def read_body(request: Request, model: type[Body], limit: int) -> Body:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a body is checked against, beyond its form.
+
+    Attributes:
+        service: the model that is asked.
+        settings: the limits.
+        masks: whether sequences must have no `<mask>`, or some.
+    """
+
+    service: Service
+    settings: Settings
+    masks: Literal["none", "some"]
+
+
+async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
     """The body of a request as a checked model.
 
     Args:
-        model: what the JSON has to look like.
-        limit: the most bytes, both as sent and after inflation.
+        model: what the JSON has to look like; its validators see `rules` through `ruled`.
 
     Raises:
         BodyTooLarge, UnsupportedEncoding, NotJson: before it is looked at.
         InvalidRequest: naming each place that is wrong.
     """
-    raw = await _read(request, limit)
+    raw = await _read(request, rules.settings.max_body_bytes)
     try:
         content = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -49,7 +67,7 @@ async def read_body(request: Request, model: type[Body], limit: int) -> Body:
     if not isinstance(content, dict):
         raise NotJson('it must be an object such as {"items": [{"sequence": "MKT"}]}')
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=rules)
     except ValidationError as error:
         raise _invalid(error) from error
 
@@ -99,6 +117,26 @@ class _Gunzip:
 
 # --- faults ------------------------------------------------------------------------------------
 
+Checked = TypeVar("Checked")
+
+_MOST_FAULTS = 32
+_LONGEST_NAME = 40
+
+
+def ruled(check: Callable[[Any, Rules], Checked]) -> Callable[[Any, ValidationInfo], Checked]:
+    """A validator out of a check: the RequestError it raises becomes a fault of its place."""
+
+    def validate(value: Any, info: ValidationInfo) -> Checked:
+        assert isinstance(info.context, Rules)
+        try:
+            return check(value, info.context)
+        except RequestError as error:
+            sentence = {"sentence": str(error)}
+            raise PydanticCustomError(error.code, "{sentence}", sentence) from error
+
+    return validate
+
+
 # Sentences of our own where pydantic speaks to Python programmers.
 _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda _: "this field is required",
@@ -107,50 +145,24 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "string_type": lambda _: "must be a string",
     "int_type": lambda _: "must be a whole number",
     "list_type": lambda _: "must be a list",
-    "too_short": lambda context: (
-        f"needs at least {context['min_length']}, has {context['actual_length']}"
+    "too_short": lambda about: (
+        f"needs at least {about['min_length']}, has {about['actual_length']}"
     ),
-    "literal_error": lambda context: f"must be one of {context['expected']}",
+    "too_long": lambda about: f"holds more than {about['max_length']}",
+    "literal_error": lambda about: f"must be one of {about['expected']}",
 }
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:
+    """Every fault at its place; of a body that is all wrong, the first ones and a count."""
+    found = error.errors(include_url=False, include_input=False)
     faults: dict[str, list[str]] = {}
-    for fault in error.errors(include_url=False, include_input=False):
-        sentence = _SENTENCES.get(fault["type"], lambda _, fault=fault: fault["msg"])
-        place = "__".join(str(part) for part in fault["loc"]) or "body"
-        faults.setdefault(place, []).append(sentence(fault.get("ctx", {})))
-    return InvalidRequest(faults)
-
-
-class Faults:
-    """Collects what is wrong with a request, place by place.
-
-    with Faults() as faults:
-        for index, item in enumerate(body.items):
-            with faults.at("items", index, "sequence"):
-                tokenize(item.sequence)
-
-    Leaving the outer context raises InvalidRequest if there was anything.
-    """
-
-    def __init__(self) -> None:
-        self._faults: dict[str, list[str]] = {}
-        self._codes: set[str] = set()
-
-    def __enter__(self) -> Faults:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._faults:
-            code = self._codes.pop() if len(self._codes) == 1 else InvalidRequest.code
-            raise InvalidRequest(self._faults, code)
-
-    @contextmanager
-    def at(self, *place: str | int) -> Iterator[None]:
-        """Note a RequestError raised inside, under its place, and go on."""
-        try:
-            yield
-        except RequestError as error:
-            self._faults.setdefault("__".join(map(str, place)), []).append(str(error))
-            self._codes.add(error.code)
+    for fault in found[:_MOST_FAULTS]:
+        own = _SENTENCES.get(fault["type"])
+        place = "__".join(str(part)[:_LONGEST_NAME] for part in fault["loc"]) or "body"
+        faults.setdefault(place, []).append(own(fault.get("ctx", {})) if own else fault["msg"])
+    if len(found) > _MOST_FAULTS:
+        faults["more"] = [f"{len(found) - _MOST_FAULTS} further faults"]
+    kinds = {fault["type"] for fault in found}
+    only = kinds.pop() if len(kinds) == 1 else ""
+    return InvalidRequest(faults, only if only.startswith("request.") else InvalidRequest.code)

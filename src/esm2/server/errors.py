@@ -77,7 +77,7 @@ async def _http(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and wrong methods."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        sentence, code = f"there is nothing at {request.url.path}; see /docs", "http.not_found"
+        sentence, code = f"there is nothing at {request.url.path[:80]}; see /docs", "http.not_found"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         sentence = f"{request.url.path} does not answer {request.method}; use {allowed}"

@@ -11,20 +11,40 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, letters, tokenize
+from esm2.catalog import Shape
 from esm2.errors import TooManyItems
 from esm2.runtime import Runtime
-from esm2.server.body import Faults, read_body
+from esm2.server.body import Rules, read_body, ruled
 from esm2.server.encoding import json_response, numbers
 from esm2.server.openapi import takes
 from esm2.server.presence import while_present
-from esm2.service import Service
-from esm2.settings import Settings
 from esm2.types import Float, ForwardRequest, Outputs, Want
 
 Kind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+
+
+def _a_protein(sequence: str, rules: Rules) -> str:
+    tokenize(sequence, masks=rules.masks, max_residues=rules.settings.max_residues)
+    return sequence
+
+
+def _not_too_many(items: object, rules: Rules) -> object:
+    if isinstance(items, list) and len(items) > rules.settings.max_items:
+        raise TooManyItems(len(items), rules.settings.max_items)
+    return items
+
+
+def _available(kinds: list[Kind], rules: Rules) -> list[Kind]:
+    rules.service.check(Want(contacts="contacts" in kinds))
+    return kinds
+
+
+def _a_layer(index: int, rules: Rules) -> int:
+    rules.service.decided.shape.layer(index)
+    return index
 
 
 def _listed(value: object) -> object:
@@ -39,7 +59,7 @@ class _Strict(BaseModel):
 class Item(_Strict):
     """One protein."""
 
-    sequence: str = Field(
+    sequence: Annotated[str, AfterValidator(ruled(_a_protein))] = Field(
         description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'; in"
         " predict one or more are `<mask>`",
         examples=["MKTAYIAKQR"],
@@ -49,30 +69,39 @@ class Item(_Strict):
 class Params(_Strict):
     """What to compute, for every item."""
 
-    include: Annotated[list[Kind], BeforeValidator(_listed)] = Field(
-        default=["mean"],
-        min_length=1,
-        description="which outputs; `per_residue` is another word for `per_token`",
+    include: Annotated[list[Kind], BeforeValidator(_listed), AfterValidator(ruled(_available))] = (
+        Field(
+            default=["mean"],
+            min_length=1,
+            max_length=16,
+            description="which outputs; `per_residue` is another word for `per_token`",
+        )
     )
-    repr_layers: Annotated[list[int], BeforeValidator(_listed)] = Field(
+    repr_layers: Annotated[
+        list[Annotated[int, AfterValidator(ruled(_a_layer))]], BeforeValidator(_listed)
+    ] = Field(
         default=[-1],
         min_length=1,
+        max_length=256,
         description="layers of mean, per_token and bos: 0 (embedding) to N, or -1 (last) to"
         " -(N + 1) from the end",
     )
 
 
+Items = Annotated[list[Item], BeforeValidator(ruled(_not_too_many)), Field(min_length=1)]
+
+
 class EncodeBody(_Strict):
     """What encode is sent."""
 
-    items: list[Item] = Field(min_length=1)
+    items: Items
     params: Params | None = None
 
 
 class PredictBody(_Strict):
     """What predict is sent."""
 
-    items: list[Item] = Field(min_length=1)
+    items: Items
     params: Params | None = Field(
         default=None, description="accepted, because BioLM's own example sends it; has no effect"
     )
@@ -120,51 +149,18 @@ class PredictAnswer(BaseModel):
     results: list[PredictResult]
 
 
-def encode_requests(body: EncodeBody, service: Service, settings: Settings) -> list[ForwardRequest]:
-    """Their encode -> our requests.
-
-    Raises:
-        InvalidRequest: naming every fault.
-    """
+def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
+    """Their encode, checked -> our requests."""
     params = body.params or Params()
-    kinds = {"per_token" if kind == "per_residue" else kind for kind in params.include}
-    layers: set[int] = set()
-    with Faults() as faults:
-        for layer in params.repr_layers:
-            with faults.at("params", "repr_layers"):
-                layers.add(service.decided.shape.layer(layer))
-        want = Want(layers=tuple(sorted(layers)), **dict.fromkeys(kinds, True))
-        with faults.at("params", "include"):
-            service.check(want)
-        return _requests(body.items, want, "none", settings, faults)
+    layers = tuple(sorted({shape.layer(index) for index in params.repr_layers}))
+    kinds = ("per_token" if kind == "per_residue" else kind for kind in params.include)
+    want = Want(layers=layers, **dict.fromkeys(kinds, True))
+    return [ForwardRequest(tokenize(item.sequence), want) for item in body.items]
 
 
-def predict_requests(body: PredictBody, settings: Settings) -> list[ForwardRequest]:
-    """Their predict -> our requests.
-
-    Raises:
-        InvalidRequest: naming every fault.
-    """
-    with Faults() as faults:
-        return _requests(body.items, Want(logits=True), "some", settings, faults)
-
-
-def _requests(
-    items: list[Item],
-    want: Want,
-    masks: Literal["none", "some"],
-    settings: Settings,
-    faults: Faults,
-) -> list[ForwardRequest]:
-    with faults.at("items"):
-        if len(items) > settings.max_items:
-            raise TooManyItems(len(items), settings.max_items)
-    requests = []
-    for index, item in enumerate(items):
-        with faults.at("items", index, "sequence"):
-            tokens = tokenize(item.sequence, masks=masks, max_residues=settings.max_residues)
-            requests.append(ForwardRequest(tokens, want))
-    return requests
+def predict_requests(body: PredictBody) -> list[ForwardRequest]:
+    """Their predict, checked -> our requests."""
+    return [ForwardRequest(tokenize(item.sequence), Want(logits=True)) for item in body.items]
 
 
 def encode_answer(results: list[Outputs]) -> dict[str, Any]:
@@ -219,15 +215,15 @@ def routes(runtime: Runtime) -> APIRouter:
     async def encode(slug: str, request: Request) -> Response:
         """Embeddings, contacts, logits and attentions of proteins."""
         service = runtime.service(slug)
-        body = await read_body(request, EncodeBody, settings.max_body_bytes)
-        requests = encode_requests(body, service, settings)
+        body = await read_body(request, EncodeBody, Rules(service, settings, masks="none"))
+        requests = encode_requests(body, service.decided.shape)
         return json_response(encode_answer(await while_present(request, service.run(requests))))
 
     async def predict(slug: str, request: Request) -> Response:
         """Logits of proteins in which one residue or more is `<mask>`."""
         service = runtime.service(slug)
-        body = await read_body(request, PredictBody, settings.max_body_bytes)
-        requests = predict_requests(body, settings)
+        body = await read_body(request, PredictBody, Rules(service, settings, masks="some"))
+        requests = predict_requests(body)
         results = await while_present(request, service.run(requests))
         return json_response(predict_answer(requests, results))
 
