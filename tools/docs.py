@@ -43,15 +43,14 @@ def settings() -> str:
         flag = f"`--{name.replace('_', '-')}`" if extra.get("flag", True) else "none"
         default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
         shown = f"`{default}`" if default != "" else "none"
-        rows.append(
-            f"| {flag} | `ESM2_{name.upper()}` | {shown} | {(field.description or '').replace('<', '&lt;')} |\n"
-        )
+        meaning = (field.description or "").replace("<", "&lt;")
+        rows.append(f"| {flag} | `ESM2_{name.upper()}` | {shown} | {meaning} |\n")
     return (
         f"# Settings of `esm2 serve`\n\n{NOTE}\n\n"
         "A flag wins over the environment variable, and that over the default. An unknown\n"
         "`ESM2_*` variable stops the server. What was decided from them (device, dtype, weights\n"
         "hash) is at `/info`. Weights are found where Hugging Face's libraries put them:\n"
-        "`HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT` and `HF_TOKEN` are honoured.\n\n"
+        "`HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` are honoured.\n\n"
         "| flag | variable | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
     )
 
