@@ -124,3 +124,26 @@ def test_the_r_program_runs_as_it_stands(guarded, direct, action):
         pytest.skip("R with RCurl is not installed")
     answer = run(guarded, ["Rscript", "-e"], text)
     CHECKS[action](answer, sequence_of(text), direct(SLUG))
+
+
+# --- our own README ------------------------------------------------------------------------------
+
+
+def test_the_readme_shows_what_its_call_answers(server):
+    """As `esm2 serve` prints it; the README shows the first numbers of the answer."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [(call, shown)] = re.findall(
+        r"```\n(curl .*?)```\n```json\n(.*?) \.\.\.\n```", readme, re.DOTALL
+    )
+    answered = subprocess.run(
+        ["bash", "-c", call.replace("http://127.0.0.1:8000", server.url)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    ).stdout
+    head, numbers = re.fullmatch(r"(.*\[)([^\[]*)", shown.rstrip(",")).groups()
+    assert answered.startswith(head)
+    want = [float(number) for number in numbers.split(",")]
+    got = [float(number) for number in answered.removeprefix(head).split(",")[: len(want)]]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
