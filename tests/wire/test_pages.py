@@ -86,12 +86,12 @@ def test_the_docs_work_under_whatever_name_and_scheme_a_proxy_gives_them(server)
 
 @pytest.fixture(params=["server", "guarded"])
 def described(request) -> tuple[Any, Any]:
-    """The description of a server, and the limits it works with."""
+    """The description of a server, and what it decided."""
     asked = request.getfixturevalue(request.param)
     answer = asked.get("/openapi.json")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
-    return answer.json(), asked.get("/info").json()["limits"]
+    return answer.json(), asked.get("/info").json()
 
 
 def operations(document: Any) -> Iterator[tuple[str, Any]]:
@@ -117,16 +117,23 @@ def resolve(document: Any, part: Any) -> Any:
     return part
 
 
+HEALTH = {"GET /health/live", "GET /health/ready", "GET /info"}
+
+
+def actions(slugs: list[str]) -> set[str]:
+    """Every address at which a model can be asked; v1 has one for each model."""
+    return (
+        {f"POST /api/v3/{{slug}}/{action}/" for action in ("encode", "predict", "log_prob")}
+        | {f"POST /api/v2/{{slug}}/{action}/" for action in ("encode", "predict")}
+        | {f"POST /api/v1/{s}/{a}" for s in slugs for a in ("encode", "predict", "log_prob")}
+    )
+
+
 def test_the_description_has_every_route(described):
-    document, _ = described
+    document, info = described
     assert document["openapi"].startswith("3.")
-    assert {name for name, _ in operations(document)} == {
-        "POST /api/v2/{slug}/encode/",
-        "POST /api/v2/{slug}/predict/",
-        "GET /health/live",
-        "GET /health/ready",
-        "GET /info",
-    }
+    slugs = [model["slug"] for model in info["models"]]
+    assert {name for name, _ in operations(document)} == actions(slugs) | HEALTH
 
 
 def test_every_reference_of_the_description_leads_somewhere(described):
@@ -139,12 +146,12 @@ def test_every_reference_of_the_description_leads_somewhere(described):
 
 
 def test_bodies_are_described_with_the_limits_in_force(described):
-    document, limits = described
+    document, info = described
     for action in ("encode", "predict"):
         operation = document["paths"][f"/api/v2/{{slug}}/{action}/"]["post"]
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         items = resolve(document, body)["properties"]["items"]
-        assert items["maxItems"] == limits["max_items"]
+        assert items["maxItems"] == info["limits"]["max_items"]
         assert items["minItems"] == 1
         item = resolve(document, items["items"])
         assert item["properties"]["sequence"]["type"] == "string"
@@ -191,16 +198,7 @@ def test_every_refusal_that_is_given_is_described(described, guarded):
             assert set(schema["properties"]) == set(refusal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "POST /api/v2/{slug}/encode/",
-        "POST /api/v2/{slug}/predict/",
-        "GET /health/live",
-        "GET /health/ready",
-        "GET /info",
-    ],
-)
+@pytest.mark.parametrize("name", sorted(actions(["my-slug"]) | HEALTH))
 def test_every_route_describes_its_answer(server, name):
     document = server.get("/openapi.json").json()
     operation = dict(operations(document))[name]
@@ -210,10 +208,8 @@ def test_every_route_describes_its_answer(server, name):
 
 
 def test_the_token_is_described_where_it_is_needed(described):
-    document, _ = described
+    document, info = described
     [scheme] = document["components"]["securitySchemes"]
-    assert {name for name, operation in operations(document) if operation.get("security")} == {
-        "POST /api/v2/{slug}/encode/",
-        "POST /api/v2/{slug}/predict/",
-    }
+    named = {name for name, operation in operations(document) if operation.get("security")}
+    assert named == actions([model["slug"] for model in info["models"]])
     assert document["paths"]["/api/v2/{slug}/encode/"]["post"]["security"] == [{scheme: []}]

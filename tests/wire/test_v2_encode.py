@@ -188,7 +188,7 @@ def test_many_layers_ascend_as_numbers_not_as_text(direct, reference):
     from esm2.types import Outputs
 
     own = Outputs(mean={layer: np.zeros(1, np.float32) for layer in (33, 4, 10, 0)})
-    [result] = encode_answer([own])["results"]
+    [result] = encode_answer([], [own])["results"]
     assert list(result["mean_representations"]) == ["0", "4", "10", "33"]
 
 

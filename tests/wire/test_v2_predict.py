@@ -92,6 +92,14 @@ def test_a_checkpoint_without_contact_head_predicts(server, direct):
     assert np.array_equal(np.float32(result["logits"]), want)
 
 
+@pytest.mark.parametrize("params", [{"include": ["contacts"]}, {"repr_layers": [33]}], ids=str)
+def test_params_change_nothing_even_where_the_model_could_not_follow_them(server, params):
+    body = {"items": [{"sequence": MASKED}]}
+    want = server.post("/api/v2/headless/predict/", body)
+    got = server.post("/api/v2/headless/predict/", {**body, "params": params})
+    assert (got.status, got.body) == (200, want.body)
+
+
 @pytest.mark.parametrize("path", ["/api/v2/My-SLUG/predict/", "/api/v2/my-slug/predict"])
 def test_the_slash_and_the_case_of_the_slug_do_not_matter(server, path):
     body = {"items": [{"sequence": MASKED}]}

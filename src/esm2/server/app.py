@@ -18,10 +18,18 @@ from pydantic import BaseModel
 
 from esm2 import __version__
 from esm2.runtime import Runtime
-from esm2.server import errors, openapi, v2
+from esm2.server import errors, openapi
 from esm2.server.auth import Gate
+from esm2.server.discovery import add_discovery
 from esm2.server.encoding import json_response
+from esm2.server.generation import routes
+from esm2.server.v1 import V1
+from esm2.server.v2 import V2
+from esm2.server.v3 import V3
 from esm2.types import Decided
+
+#: Newest first: that is the order of the documentation.
+GENERATIONS = (V3, V2, V1)
 
 
 class Live(BaseModel):
@@ -67,10 +75,12 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     errors.install(app)
     gate = Gate(token.get_secret_value() for token in runtime.settings.tokens)
-    app.include_router(v2.routes(runtime), dependencies=[Depends(gate)])
+    add_discovery(app, runtime, gate)
+    for generation in GENERATIONS:
+        app.include_router(routes(generation, runtime), dependencies=[Depends(gate)])
     _add_health(app, runtime)
     _add_docs(app)
-    openapi.describe(app, [v2.EncodeBody, v2.PredictBody], runtime)
+    openapi.describe(app, GENERATIONS, runtime)
     return app
 
 

@@ -8,7 +8,7 @@ names every bad place. Answers differ by generation and live in `v1.py`, `v2.py`
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -61,26 +61,31 @@ class Item(_Strict):
     )
 
 
+Kinds = Annotated[list[Kind], BeforeValidator(_listed), Field(min_length=1, max_length=16)]
+Layer = Annotated[int, AfterValidator(ruled(_a_layer))]
+
+
 class Params(_Strict):
     """What to compute, for every item."""
 
-    include: Annotated[list[Kind], BeforeValidator(_listed), AfterValidator(ruled(_available))] = (
-        Field(
-            default=["mean"],
-            min_length=1,
-            max_length=16,
-            description="which outputs; `per_residue` is another word for `per_token`",
-        )
+    include: Annotated[Kinds, AfterValidator(ruled(_available))] = Field(
+        default=["mean"],
+        description="which outputs; `per_residue` is another word for `per_token`",
     )
-    repr_layers: Annotated[
-        list[Annotated[int, AfterValidator(ruled(_a_layer))]], BeforeValidator(_listed)
-    ] = Field(
+    repr_layers: Annotated[list[Layer], BeforeValidator(_listed)] = Field(
         default=[-1],
         min_length=1,
         max_length=256,
         description="layers of mean, per_token and bos: 0 (embedding) to N, or -1 (last) to"
         " -(N + 1) from the end",
     )
+
+
+class UnusedParams(_Strict):
+    """Accepted because BioLM's own example sends them with predict; they have no effect."""
+
+    include: Kinds = ["mean"]
+    repr_layers: Annotated[list[int], BeforeValidator(_listed)] = [-1]
 
 
 Items = Annotated[list[Item], BeforeValidator(ruled(_not_too_many)), Field(min_length=1)]
@@ -97,9 +102,14 @@ class PredictBody(_Strict):
     """What predict is sent."""
 
     items: Items
-    params: Params | None = Field(
-        default=None, description="accepted, because BioLM's own example sends it; has no effect"
-    )
+    params: UnusedParams | None = None
+
+
+class LogProbBody(_Strict):
+    """What log_prob is sent."""
+
+    items: Items
+    params: UnusedParams | None = None
 
 
 def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
@@ -111,6 +121,6 @@ def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
     return [ForwardRequest(tokenize(item.sequence), want) for item in body.items]
 
 
-def predict_requests(body: PredictBody) -> list[ForwardRequest]:
-    """Their predict, checked -> our requests."""
+def logits_requests(body: PredictBody | LogProbBody, _shape: Shape) -> list[ForwardRequest]:
+    """Their predict or log_prob, checked -> our requests."""
     return [ForwardRequest(tokenize(item.sequence), Want(logits=True)) for item in body.items]

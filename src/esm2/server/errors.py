@@ -53,8 +53,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-def body_of(error: Esm2Error) -> dict[str, Any]:
-    """The body of an error."""
+def body_of(error: Esm2Error, status: int, path: str) -> dict[str, Any]:
+    """The body of an error, in the words of the generation that was called."""
+    if _of_the_hub(path):
+        faults = error.faults if isinstance(error, InvalidRequest) else {}
+        return _hub_body(str(error), error.code, status, faults)
     if isinstance(error, InvalidRequest):
         return {"error": error.faults, "code": error.code}
     body = {"error": str(error), "code": error.code}
@@ -62,12 +65,32 @@ def body_of(error: Esm2Error) -> dict[str, Any]:
     return body | {"detail": str(error)} if isinstance(error, Unauthenticated) else body
 
 
+def _of_the_hub(path: str) -> bool:
+    """Whether an address is biolm-hub's; the hosted service has its login check below v1 too."""
+    return path.startswith("/api/v1/") and not path.startswith("/api/v1/auth/")
+
+
+def _hub_body(
+    sentence: str, code: str, status: int, faults: dict[str, list[str]]
+) -> dict[str, Any]:
+    """biolm-hub's form: `detail` is the sentence, `errors` the places, `code` as everywhere."""
+    errors = [
+        {"loc": ["body", *place.split("__")], "msg": message}
+        for place, messages in faults.items()
+        for message in messages
+    ]
+    return {"detail": sentence, "errors": errors, "status_code": status, "code": code}
+
+
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, Esm2Error)
+    path = request.url.path
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if status == 400 and _of_the_hub(path):
+        status = 422
     if status >= 500:
-        _log.error("%s %s failed: %s", request.method, request.url.path, error)
-    response = json_response(body_of(error), status)
+        _log.error("%s %s failed: %s", request.method, path, error)
+    response = json_response(body_of(error, status, path), status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Token"
     return response
@@ -84,7 +107,10 @@ async def _http(request: Request, error: Exception) -> Response:
         code = "http.method_not_allowed"
     else:
         sentence, code = str(error.detail), f"http.{error.status_code}"
-    response = json_response({"error": sentence, "code": code}, error.status_code)
+    body = {"error": sentence, "code": code}
+    if _of_the_hub(request.url.path):
+        body = _hub_body(sentence, code, error.status_code, {})
+    response = json_response(body, error.status_code)
     response.headers.update(error.headers or {})
     return response
 

@@ -6,7 +6,9 @@ models are added to the components here, with this server's own limits.
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -16,26 +18,41 @@ from pydantic.json_schema import models_json_schema
 from esm2 import __version__
 from esm2.runtime import Runtime
 
+if TYPE_CHECKING:
+    from esm2.server.generation import Generation
+
 _REFERENCE = "#/components/schemas/{model}"
 
-_REFUSED = {
-    "description": "refused; `code` says why in a word that never changes, `error` in a sentence"
-    " (for a faulty body: place -> sentences)",
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["error", "code"],
-                "properties": {
-                    "error": {"anyOf": [{"type": "string"}, {"type": "object"}]},
-                    "code": {"type": "string"},
-                },
-            }
-        }
-    },
+_WHY = "refused; `code` says why in a word that never changes"
+
+
+def _refused(fields: dict[str, Any], sentence: str) -> dict[str, Any]:
+    schema = {"type": "object", "required": list(fields), "properties": fields}
+    return {
+        "description": f"{_WHY}, {sentence}",
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+_REFUSALS = {
+    "Refused": _refused(
+        {
+            "error": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+            "code": {"type": "string"},
+        },
+        "`error` in a sentence (for a faulty body: place -> sentences)",
+    ),
+    "RefusedByHub": _refused(
+        {
+            "detail": {"type": "string"},
+            "errors": {"type": "array", "items": {"type": "object"}},
+            "status_code": {"type": "integer"},
+            "code": {"type": "string"},
+        },
+        "`detail` in a sentence, `errors` place by place",
+    ),
 }
-_REFUSALS = ("400", "401", "404", "413", "415", "429", "500", "503")
-_REFUSAL = {"$ref": "#/components/responses/Refused"}
+_STATUSES = ("400", "401", "404", "413", "415", "429", "500", "503")
 
 _DESCRIPTION = (
     "Self-hosted ESM-2 inference that answers the clients of BioLM's ESM-2 API."
@@ -48,20 +65,25 @@ def takes(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     sent = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}, "example": example}
     return {
         "requestBody": {"required": True, "content": {"application/json": sent}},
-        "responses": dict.fromkeys(_REFUSALS, _REFUSAL),
+        "responses": dict.fromkeys(_STATUSES, _refusal("Refused")),
         "security": [{"Token": []}],
     }
 
 
-def describe(app: FastAPI, bodies: list[type[BaseModel]], runtime: Runtime) -> None:
+def _refusal(form: str) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{form}"}
+
+
+def describe(app: FastAPI, generations: Sequence[Generation], runtime: Runtime) -> None:
     """Make `app.openapi()` describe every route, body, answer, refusal, limit and model."""
+    bodies = {action.takes for generation in generations for action in generation.actions}
 
     def openapi() -> dict[str, Any]:
         document = get_openapi(
             title="esm2", version=__version__, description=_DESCRIPTION, routes=app.routes
         )
         _, definitions = models_json_schema(
-            [(body, "validation") for body in bodies], ref_template=_REFERENCE
+            [(body, "validation") for body in sorted(bodies, key=str)], ref_template=_REFERENCE
         )
         schemas = definitions["$defs"]
         for body in bodies:
@@ -69,14 +91,12 @@ def describe(app: FastAPI, bodies: list[type[BaseModel]], runtime: Runtime) -> N
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)  # FastAPI's own, which we never send
-                for parameter in operation.get("parameters", ()):
-                    if parameter["name"] == "slug":
-                        parameter["schema"]["examples"] = list(runtime.services)
+        document["paths"] = _with_slugs(document["paths"], list(runtime.services))
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(unused, None)
-        components["responses"] = {"Refused": _REFUSED}
+        components["responses"] = _REFUSALS
         components["securitySchemes"] = {
             "Token": {
                 "type": "apiKey",
@@ -89,3 +109,31 @@ def describe(app: FastAPI, bodies: list[type[BaseModel]], runtime: Runtime) -> N
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
+    """Name the models that are served.
+
+    v1 gets an address for each: biolm-sdk's hub mode reads the models out of the addresses, and
+    takes `{slug}` for the name of one.
+    """
+    named: dict[str, Any] = {}
+    for path, operations in paths.items():
+        if not path.startswith("/api/v1/"):
+            for operation in operations.values():
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == "slug":
+                        parameter["schema"]["examples"] = slugs
+            named[path] = operations
+            continue
+        for slug in slugs:
+            own = copy.deepcopy(operations)
+            for operation in own.values():
+                operation["operationId"] += f"_{slug}"
+                operation.pop("parameters", None)
+                statuses = [{"400": "422"}.get(status, status) for status in _STATUSES]
+                operation["responses"] = {"200": operation["responses"]["200"]} | dict.fromkeys(
+                    statuses, _refusal("RefusedByHub")
+                )
+            named[path.replace("{slug}", slug)] = own
+    return named

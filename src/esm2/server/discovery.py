@@ -1,0 +1,87 @@
+"""What clients ask about the server itself before, or instead of, asking a model.
+
+    GET  /                                        biolm-sdk `hub status`
+    GET  /api/v3/schema/{slug}/{action}/          biolmai, biolm-sdk: how many items, how often
+    POST /api/v1/auth/login-check/                every SDK's `status` command
+    GET  /api/ui/community-api-models/[{slug}/]   biolmai `model list`, `model show`
+
+biolm-sdk's hub mode learns the models from /openapi.json (`openapi.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Response
+from starlette.exceptions import HTTPException
+
+from esm2 import __version__
+from esm2.runtime import Runtime
+from esm2.server.auth import Gate
+from esm2.server.encoding import json_response
+from esm2.server.generation import Action
+from esm2.server.v3 import V3
+from esm2.service import Service
+
+
+def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
+    """Add these routes; they come before the generations, whose addresses would swallow them."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def status() -> Response:
+        return json_response(
+            {"status": "ok", "message": f"esm2 {__version__}; /docs says what can be asked"}
+        )
+
+    @router.post("/api/v1/auth/login-check/", dependencies=[Depends(gate)])
+    @router.post("/api/v1/auth/login-check", dependencies=[Depends(gate)])
+    async def login_check() -> Response:
+        # Any body without `code` means to the SDKs that the token is good.
+        return json_response({"status": "ok"})
+
+    @router.get("/api/v3/schema/{slug}/{name}/")
+    @router.get("/api/v3/schema/{slug}/{name}")
+    async def schema(slug: str, name: str) -> Response:
+        runtime.service(slug)
+        action = next((action for action in V3.actions if action.name == name), None)
+        if action is None:
+            raise HTTPException(404)
+        return json_response(_schema(action, runtime))
+
+    @router.get("/api/ui/community-api-models/")
+    async def models() -> Response:
+        return json_response([_model(service) for service in runtime.services.values()])
+
+    @router.get("/api/ui/community-api-models/{slug}/")
+    async def model(slug: str) -> Response:
+        return json_response(_model(runtime.service(slug)))
+
+    app.include_router(router)
+
+
+def _schema(action: Action, runtime: Runtime) -> dict[str, Any]:
+    """The JSON schema of a body with this server's limits in it.
+
+    `throttle_rate` must be null or "N/second", "N/minute": the SDKs fail on anything else.
+    """
+    settings = runtime.settings
+    schema = action.takes.model_json_schema()
+    schema["properties"]["items"]["maxItems"] = settings.max_items
+    # Characters, as JSON Schema counts them: a <mask> is one residue and six characters.
+    longest = settings.max_residues * (len("<mask>") if action.masks == "some" else 1)
+    schema["$defs"]["Item"]["properties"]["sequence"] |= {"minLength": 1, "maxLength": longest}
+    return schema | {"throttle_rate": None}
+
+
+def _model(service: Service) -> dict[str, Any]:
+    decided = service.decided
+    return {
+        "model_slug": decided.slug,
+        "model_name": decided.slug.upper(),
+        "description": f"ESM-2, {decided.shape.layers} layers, {decided.shape.dim} dimensions",
+        "encoder": True,
+        "predictor": True,
+        "generator": False,
+        "actions": [action.name for action in V3.actions],
+    }
