@@ -67,6 +67,9 @@ def tokenize(
     """
     if not sequence:
         raise EmptySequence
+    residues = len(sequence) - (len(_MASK_TEXT) - 1) * sequence.count(_MASK_TEXT)
+    if max_residues is not None and residues > max_residues:
+        raise SequenceTooLong(residues, max_residues)  # before any work is done on it
     pieces: list[NDArray[np.uint8]] = [np.array([BOS], dtype=np.uint8)]
     for number, text in enumerate(sequence.split(_MASK_TEXT)):
         if number:
@@ -80,9 +83,6 @@ def tokenize(
         pieces.append(tokens)
     pieces.append(np.array([EOS], dtype=np.uint8))
     tokens = np.concatenate(pieces)
-    residues = len(tokens) - 2
-    if max_residues is not None and residues > max_residues:
-        raise SequenceTooLong(residues, max_residues)
     if masks != "any":
         mask = first_mask(tokens)
         if mask is None and masks == "some":

@@ -26,6 +26,7 @@ from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import ContactsUnavailable, InvalidRequest, RequestError
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
+from esm2.scoring import log_prob
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Record, Want
 
 # Enough that the batcher's packs are full while results are taken out in order.
@@ -169,6 +170,27 @@ class Model:
         outputs = (_twenty_columns(o) for o in self._run(sequences, Want(logits=True), "some"))
         return [own.logits for own in outputs if own.logits is not None]
 
+    def log_prob(self, sequences: Iterable[str]) -> Float:
+        """Approximate log-probability of proteins, from one pass with nothing masked.
+
+        Args:
+            sequences: residues in upper case, no `<mask>`.
+
+        Returns:
+            float32 (n,), natural logarithms; `scoring.log_prob` has the formula.
+
+        Raises:
+            InvalidRequest: naming every sequence that cannot be used.
+        """
+        given = _checked(sequences, "none")
+        outputs = self._run(given, Want(logits=True), "none")
+        values = [
+            log_prob(own.logits, tokenize(sequence))
+            for sequence, own in zip(given, outputs, strict=True)
+            if own.logits is not None
+        ]
+        return np.array(values, dtype=np.float32)
+
     def close(self) -> None:
         """Unload the model; using it afterwards raises ValueError."""
         self._closed = True
@@ -188,24 +210,11 @@ class Model:
     def _run(
         self, sequences: Iterable[str], want: Want, masks: Literal["any", "none", "some"]
     ) -> Iterator[Outputs]:
-        if isinstance(sequences, str):
-            raise TypeError("sequences is one str; pass a list of sequences")
         if self._closed:
             raise ValueError("the model is closed")
         if want.contacts and not self.decided.contacts:
             raise ContactsUnavailable(self.decided.slug)
-        given = list(sequences)
-        faults, codes = {}, set()
-        for index, sequence in enumerate(given):
-            if not isinstance(sequence, str):
-                raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
-            try:
-                tokenize(sequence, masks=masks)
-            except RequestError as error:
-                faults[f"sequences[{index}]"] = [str(error)]
-                codes.add(error.code)
-        if faults:
-            raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
+        given = _checked(sequences, masks)
         records = (Record(str(i), "", sequence, i + 1) for i, sequence in enumerate(given))
         for done in bulk.embed(
             records,
@@ -217,6 +226,25 @@ class Model:
             if isinstance(done.result, RequestError):
                 raise done.result
             yield done.result
+
+
+def _checked(sequences: Iterable[str], masks: Literal["any", "none", "some"]) -> list[str]:
+    """All sequences, or InvalidRequest naming each that cannot be used, before any is computed."""
+    if isinstance(sequences, str):
+        raise TypeError("sequences is one str; pass a list of sequences")
+    given = list(sequences)
+    faults, codes = {}, set()
+    for index, sequence in enumerate(given):
+        if not isinstance(sequence, str):
+            raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
+        try:
+            tokenize(sequence, masks=masks)
+        except RequestError as error:
+            faults[f"sequences[{index}]"] = [str(error)]
+            codes.add(error.code)
+    if faults:
+        raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
+    return given
 
 
 def _twenty_columns(outputs: Outputs) -> Outputs:

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
         4_000_000, ge=1, description="cost that may wait for one model, in tokens; beyond it 429"
     )
 
+    grace_seconds: int = Field(
+        60, ge=0, description="seconds that requests in flight get when the server is stopped"
+    )
+
     @field_validator("model", "tokens", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

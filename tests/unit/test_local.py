@@ -314,3 +314,17 @@ def test_models_can_be_loaded_and_asked_by_several_threads_at_once(directory, mo
         shared = list(threads.map(lambda _: model.embed(SEQUENCES), range(4)))
     for array in loaded + shared:
         close(array, model.embed(SEQUENCES))
+
+
+def test_log_prob_is_the_sum_over_the_residues_of_one_unmasked_pass(model):
+    [outputs] = model.encode(["MKTX"], include=["logits"])
+    logits = outputs.logits.astype(np.float64)
+    columns = ["LAGVSERTIDPKQNFYMHWC".index(letter) for letter in "MKT"]
+    rows = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    want = sum(rows[i, column] for i, column in enumerate(columns))
+    got = model.log_prob(["MKTX", "G"])
+    assert got.shape == (2,)
+    assert got.dtype == np.float32
+    assert got[0] == pytest.approx(want, abs=1e-5)
+    with pytest.raises(InvalidRequest):
+        model.log_prob(["MK<mask>"])

@@ -23,6 +23,7 @@ DEFAULTS = {
     "max_body_bytes": 16 * 1024 * 1024,
     "pack_tokens": 4096,
     "queue_tokens": 4_000_000,
+    "grace_seconds": 60,
 }
 
 

@@ -80,6 +80,7 @@ def serve(**flags: Any) -> None:
             access_log=False,
             # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
             timeout_keep_alive=75,
+            timeout_graceful_shutdown=chosen.grace_seconds,
             server_header=False,
         )
         try:

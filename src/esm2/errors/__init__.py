@@ -21,6 +21,9 @@
     ├── ShuttingDown               the server is stopping
     ├── EngineError                the forward pass failed
     │   └── NotFinite              it gave NaN or infinity
+    ├── ServerUnreachable          no whole reply came from a server
+    ├── UnexpectedReply            a reply that no esm2 server gives
+    ├── Refused                    a server's refusal that has no class here
     ├── FileError                  a file cannot be read or written
     └── SettingsError              a setting that cannot be
         └── MissingExtra           an optional dependency is not installed
@@ -42,6 +45,7 @@ from esm2.errors.model import (
     UnknownModel,
     WeightsMissing,
 )
+from esm2.errors.remote import Refused, ServerUnreachable, UnexpectedReply
 from esm2.errors.request import (
     BodyTooLarge,
     ContactsUnavailable,
@@ -98,6 +102,9 @@ __all__ = [
     "ShuttingDown",
     "EngineError",
     "NotFinite",
+    "ServerUnreachable",
+    "UnexpectedReply",
+    "Refused",
     "FileError",
     "SettingsError",
     "MissingExtra",

@@ -178,7 +178,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedEncoding(RequestError):
-    """A Content-Encoding that is not gzip, or a body that is not what it says."""
+    """A Content-Encoding that is neither gzip nor none."""
 
     code = "request.unsupported_encoding"
 

@@ -23,6 +23,7 @@ from esm2.server.auth import Gate
 from esm2.server.discovery import add_discovery
 from esm2.server.encoding import json_response
 from esm2.server.generation import routes
+from esm2.server.presence import CutOff
 from esm2.server.v1 import V1
 from esm2.server.v2 import V2
 from esm2.server.v3 import V3
@@ -74,6 +75,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
+    app.add_middleware(CutOff)
     gate = Gate(token.get_secret_value() for token in runtime.settings.tokens)
     add_discovery(app, runtime, gate)
     for generation in GENERATIONS:

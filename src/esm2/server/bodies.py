@@ -4,21 +4,24 @@
 
 The models hold the wire's own words and are checked as they are read (`body.ruled`), so a refusal
 names every bad place. Answers differ by generation and live in `v1.py`, `v2.py`, `v3.py`.
+
+Their JSON schemas say what the checks check: `limited` fills in what depends on a server.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-from esm2.alphabet import tokenize
+from esm2.alphabet import TOKENS, tokenize
 from esm2.catalog import Shape
 from esm2.errors import TooManyItems
 from esm2.server.body import Rules, ruled
-from esm2.types import ForwardRequest, Want
-
-Kind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+from esm2.settings import Settings
+from esm2.types import Decided, ForwardRequest, Want
 
 
 def _a_protein(sequence: str, rules: Rules) -> str:
@@ -44,25 +47,49 @@ def _a_layer(index: int, rules: Rules) -> int:
 
 def _listed(value: object) -> object:
     """R's auto_unbox makes a bare value out of a vector of one."""
-    return [value] if isinstance(value, str | int) else value
+    return [value] if isinstance(value, str | int | float) else value
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+# It ends with "-", which a pattern takes for itself there and nowhere else.
+_LETTER = "".join(token for token in TOKENS if len(token) == 1)
+_RESIDUE = f"(?:[{_LETTER}]|<mask>)"
+_Protein = Annotated[str, AfterValidator(ruled(_a_protein))]
+
+
 class Item(_Strict):
     """One protein."""
 
-    sequence: Annotated[str, AfterValidator(ruled(_a_protein))] = Field(
-        description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'; in"
-        " predict one or more are `<mask>`",
+    sequence: _Protein = Field(
+        description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'",
         examples=["MKTAYIAKQR"],
+        json_schema_extra={"minLength": 1, "pattern": f"^[{_LETTER}]+$"},
     )
 
 
-Kinds = Annotated[list[Kind], BeforeValidator(_listed), Field(min_length=1, max_length=16)]
-Layer = Annotated[int, AfterValidator(ruled(_a_layer))]
+class MaskedItem(_Strict):
+    """One protein with a mask or more."""
+
+    sequence: _Protein = Field(
+        description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'; one or"
+        " more are `<mask>`, which counts as one",
+        examples=["MKT<mask>YIAKQR"],
+        json_schema_extra={"pattern": f"^[{_LETTER}]*<mask>{_RESIDUE}*$"},
+    )
+
+
+AnyKind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+# Types with a name have a schema of their own, which `limited` finds.
+Kind = TypeAliasType("Kind", AnyKind)
+Layer = TypeAliasType("Layer", Annotated[int, AfterValidator(ruled(_a_layer))])
+_Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
+_AnyKinds = Annotated[list[AnyKind], Field(min_length=1, max_length=16)]
+_Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
+Kinds = Annotated[_Kinds, BeforeValidator(_listed, json_schema_input_type=_Kinds | Kind)]
+Layers = Annotated[_Layers, BeforeValidator(_listed, json_schema_input_type=_Layers | Layer)]
 
 
 class Params(_Strict):
@@ -72,10 +99,8 @@ class Params(_Strict):
         default=["mean"],
         description="which outputs; `per_residue` is another word for `per_token`",
     )
-    repr_layers: Annotated[list[Layer], BeforeValidator(_listed)] = Field(
+    repr_layers: Layers = Field(
         default=[-1],
-        min_length=1,
-        max_length=256,
         description="layers of mean, per_token and bos: 0 (embedding) to N, or -1 (last) to"
         " -(N + 1) from the end",
     )
@@ -84,11 +109,17 @@ class Params(_Strict):
 class UnusedParams(_Strict):
     """Accepted because BioLM's own example sends them with predict; they have no effect."""
 
-    include: Kinds = ["mean"]
-    repr_layers: Annotated[list[int], BeforeValidator(_listed)] = [-1]
+    include: Annotated[
+        _AnyKinds, BeforeValidator(_listed, json_schema_input_type=_AnyKinds | AnyKind)
+    ] = ["mean"]
+    repr_layers: Annotated[
+        list[int], BeforeValidator(_listed, json_schema_input_type=list[int] | int)
+    ] = [-1]
 
 
-Items = Annotated[list[Item], BeforeValidator(ruled(_not_too_many)), Field(min_length=1)]
+_NotTooMany = BeforeValidator(ruled(_not_too_many))
+Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
+MaskedItems = Annotated[list[MaskedItem], _NotTooMany, Field(min_length=1)]
 
 
 class EncodeBody(_Strict):
@@ -101,7 +132,7 @@ class EncodeBody(_Strict):
 class PredictBody(_Strict):
     """What predict is sent."""
 
-    items: Items
+    items: MaskedItems
     params: UnusedParams | None = None
 
 
@@ -110,6 +141,38 @@ class LogProbBody(_Strict):
 
     items: Items
     params: UnusedParams | None = None
+
+
+def limited(
+    schemas: dict[str, Any], settings: Settings, models: Sequence[Decided]
+) -> dict[str, Any]:
+    """Fill what a server's settings and models allow into the schemas of bodies.
+
+    Args:
+        schemas: name -> JSON schema; changed in place.
+        models: those that may be asked. JSON Schema cannot say that a limit depends on the
+            address, so of several the deepest counts, and a head that one of them has.
+
+    Returns:
+        the same schemas.
+    """
+    for schema in schemas.values():
+        if "items" in schema.get("properties", {}):
+            schema["properties"]["items"]["maxItems"] = settings.max_items
+    longest = settings.max_residues
+    if "Item" in schemas:
+        schemas["Item"]["properties"]["sequence"]["maxLength"] = longest
+    if "MaskedItem" in schemas:
+        # Characters, as JSON Schema counts them; the first pattern counts residues.
+        sequence = schemas["MaskedItem"]["properties"]["sequence"]
+        sequence["maxLength"] = longest * len("<mask>")
+        sequence["allOf"] = [{"pattern": f"^{_RESIDUE}{{1,{longest}}}$"}]
+    if "Layer" in schemas:
+        deepest = max(model.shape.layers for model in models)
+        schemas["Layer"] |= {"minimum": -(deepest + 1), "maximum": deepest}
+    if "Kind" in schemas and not any(model.contacts for model in models):
+        schemas["Kind"]["enum"].remove("contacts")
+    return schemas
 
 
 def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:

@@ -32,6 +32,8 @@ from esm2.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
+_MOST_FAULTS = 32
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,26 @@ async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
         raise NotJson(str(error)) from error
     if not isinstance(content, dict):
         raise NotJson('it must be an object such as {"items": [{"sequence": "MKT"}]}')
+    _refuse_absurd(content, rules.settings.max_items)
     try:
         return model.model_validate(content, context=rules)
     except ValidationError as error:
         raise _invalid(error) from error
+
+
+def _refuse_absurd(content: dict[str, Any], max_items: int) -> None:
+    """Refuse objects of thousands of fields before each of them becomes a fault."""
+    items = content.get("items")
+    parts = [
+        content,
+        content.get("params"),
+        *(items[:max_items] if isinstance(items, list) else []),
+    ]
+    if any(isinstance(part, dict) and len(part) > _MOST_FAULTS for part in parts):
+        sentence = (
+            f"an object in it has more than {_MOST_FAULTS} fields; see /docs for those there are"
+        )
+        raise InvalidRequest({"body": [sentence]})
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -104,8 +122,6 @@ class _Gunzip:
             inflated = self._inflate.decompress(chunk, self._limit + 1)
         except zlib.error as error:
             raise NotJson("it says it is gzip and is not, or is damaged") from error
-        if self._inflate.unconsumed_tail:
-            raise BodyTooLarge(self._limit)
         if self._inflate.unused_data:
             raise NotJson("there is something after the end of its gzip stream")
         return inflated
@@ -118,9 +134,6 @@ class _Gunzip:
 # --- faults ------------------------------------------------------------------------------------
 
 Checked = TypeVar("Checked")
-
-_MOST_FAULTS = 32
-_LONGEST_NAME = 40
 
 
 def ruled(check: Callable[[Any, Rules], Checked]) -> Callable[[Any, ValidationInfo], Checked]:

@@ -18,10 +18,13 @@ from starlette.exceptions import HTTPException
 from esm2 import __version__
 from esm2.runtime import Runtime
 from esm2.server.auth import Gate
+from esm2.server.bodies import limited
 from esm2.server.encoding import json_response
 from esm2.server.generation import Action
 from esm2.server.v3 import V3
 from esm2.service import Service
+from esm2.settings import Settings
+from esm2.types import Decided
 
 
 def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
@@ -43,11 +46,11 @@ def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
     @router.get("/api/v3/schema/{slug}/{name}/")
     @router.get("/api/v3/schema/{slug}/{name}")
     async def schema(slug: str, name: str) -> Response:
-        runtime.service(slug)
+        service = runtime.service(slug)
         action = next((action for action in V3.actions if action.name == name), None)
         if action is None:
             raise HTTPException(404)
-        return json_response(_schema(action, runtime))
+        return json_response(_schema(action, runtime.settings, service.decided))
 
     @router.get("/api/ui/community-api-models/")
     async def models() -> Response:
@@ -60,17 +63,13 @@ def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
     app.include_router(router)
 
 
-def _schema(action: Action, runtime: Runtime) -> dict[str, Any]:
+def _schema(action: Action, settings: Settings, model: Decided) -> dict[str, Any]:
     """The JSON schema of a body with this server's limits in it.
 
     `throttle_rate` must be null or "N/second", "N/minute": the SDKs fail on anything else.
     """
-    settings = runtime.settings
     schema = action.takes.model_json_schema()
-    schema["properties"]["items"]["maxItems"] = settings.max_items
-    # Characters, as JSON Schema counts them: a <mask> is one residue and six characters.
-    longest = settings.max_residues * (len("<mask>") if action.masks == "some" else 1)
-    schema["$defs"]["Item"]["properties"]["sequence"] |= {"minLength": 1, "maxLength": longest}
+    limited({**schema["$defs"], "body": schema}, settings, [model])
     return schema | {"throttle_rate": None}
 
 

@@ -1,13 +1,17 @@
 """/openapi.json and /docs: what FastAPI derives from the routes, and what it cannot see.
 
 Bodies are read by `body.py`, not by FastAPI, so the routes declare them with `takes` and their
-models are added to the components here, with this server's own limits.
+models are added to the components here, with this server's own limits:
+
+    EncodeBody  Layer ...              v2, v3   of any model: addresses are templates
+    my-slug.EncodeBody ...             v1       of one model: biolm-sdk reads addresses literally
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -17,11 +21,15 @@ from pydantic.json_schema import models_json_schema
 
 from esm2 import __version__
 from esm2.runtime import Runtime
+from esm2.server.bodies import limited
+from esm2.settings import Settings
+from esm2.types import Decided
 
 if TYPE_CHECKING:
     from esm2.server.generation import Generation
 
 _REFERENCE = "#/components/schemas/{model}"
+_SCHEMAS = _REFERENCE.format(model="")
 
 _WHY = "refused; `code` says why in a word that never changes"
 
@@ -77,21 +85,20 @@ def _refusal(form: str) -> dict[str, str]:
 def describe(app: FastAPI, generations: Sequence[Generation], runtime: Runtime) -> None:
     """Make `app.openapi()` describe every route, body, answer, refusal, limit and model."""
     bodies = {action.takes for generation in generations for action in generation.actions}
+    models = [service.decided for service in runtime.services.values()]
 
+    @functools.cache
     def openapi() -> dict[str, Any]:
         document = get_openapi(
             title="esm2", version=__version__, description=_DESCRIPTION, routes=app.routes
         )
-        _, definitions = models_json_schema(
-            [(body, "validation") for body in sorted(bodies, key=str)], ref_template=_REFERENCE
-        )
-        schemas = definitions["$defs"]
-        for body in bodies:
-            schemas[body.__name__]["properties"]["items"]["maxItems"] = runtime.settings.max_items
+        schemas = _body_schemas(bodies, runtime.settings, models)
+        for model in models:
+            schemas |= _body_schemas(bodies, runtime.settings, [model], f"{model.slug}.")
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)  # FastAPI's own, which we never send
-        document["paths"] = _with_slugs(document["paths"], list(runtime.services))
+        document["paths"] = _with_slugs(document["paths"], [model.slug for model in models])
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
@@ -109,6 +116,18 @@ def describe(app: FastAPI, generations: Sequence[Generation], runtime: Runtime) 
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _body_schemas(
+    bodies: Iterable[type[BaseModel]], settings: Settings, models: list[Decided], prefix: str = ""
+) -> dict[str, Any]:
+    """The schemas of all bodies as these models take them, each name with a prefix."""
+    _, definitions = models_json_schema(
+        [(body, "validation") for body in sorted(bodies, key=str)],
+        ref_template=f"{_SCHEMAS}{prefix}{{model}}",
+    )
+    schemas = limited(definitions["$defs"], settings, models)
+    return {f"{prefix}{name}": schema for name, schema in schemas.items()}
 
 
 def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
@@ -131,6 +150,8 @@ def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
             for operation in own.values():
                 operation["operationId"] += f"_{slug}"
                 operation.pop("parameters", None)
+                body = operation["requestBody"]["content"]["application/json"]["schema"]
+                body["$ref"] = body["$ref"].replace(_SCHEMAS, f"{_SCHEMAS}{slug}.")
                 statuses = [{"400": "422"}.get(status, status) for status in _STATUSES]
                 operation["responses"] = {"200": operation["responses"]["200"]} | dict.fromkeys(
                     statuses, _refusal("RefusedByHub")
