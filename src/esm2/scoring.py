@@ -5,14 +5,15 @@ log_prob   sum over residues of log p(residue | the whole, unmasked sequence)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, residue_tokens
-from esm2.types import Float
 
 
-def log_prob(logits: Float, tokens: NDArray[np.uint8]) -> float:
+def log_prob(logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8]) -> float:
     """The approximate log-probability of a sequence: one pass, nothing masked.
 
     p is a softmax over the 20 natural amino acids. Residues that are none of them have no
@@ -20,7 +21,7 @@ def log_prob(logits: Float, tokens: NDArray[np.uint8]) -> float:
     residue in turn: the model sees what it scores, so the sum is nearer to 0.
 
     Args:
-        logits: float32 (L, 33) of the unmasked sequence.
+        logits: floating point (L, 33) of the unmasked sequence.
         tokens: uint8 (L + 2,).
 
     Returns:

@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.alphabet import AMINO_ACIDS, TOKENS, residue_tokens
+from esm2.alphabet import AMINO_ACID_COLUMNS, TOKENS, residue_tokens
 from esm2.catalog import SLUGS, Shape, find
 from esm2.errors import ContactsUnavailable, NoReference
+from esm2.scoring import log_prob
 from esm2.types import Executor, ForwardRequest, Outputs, Want
 
 Array = NDArray[np.float64]
 
 _DIRECTORY = Path(__file__).with_name("reference")
-_AMINO_ACIDS = slice(TOKENS.index(AMINO_ACIDS[0]), TOKENS.index(AMINO_ACIDS[-1]) + 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -288,15 +288,7 @@ def _forward(request: ForwardRequest, executor: Executor) -> tuple[Outputs, str]
 def _derived(case: Case, output: Array) -> Array:
     """What was published, from the output that it is taken from."""
     if case.kind == "amino_logits":
-        return output[:, _AMINO_ACIDS]
+        return output[:, AMINO_ACID_COLUMNS]
     if case.kind == "log_prob":
-        return np.array(_log_probability(output[:, _AMINO_ACIDS], residue_tokens(case.tokens)))
+        return np.array(log_prob(output, case.tokens))
     return output
-
-
-def _log_probability(logits: Array, residues: NDArray[np.uint8]) -> float:
-    """Sum of log softmax of (L, 20) logits at the true residues, all of them amino acids."""
-    peak = logits.max(axis=1, keepdims=True)
-    totals = peak[:, 0] + np.log(np.exp(logits - peak).sum(axis=1))
-    true = logits[np.arange(len(residues)), residues.astype(np.intp) - _AMINO_ACIDS.start]
-    return float((true - totals).sum())

@@ -82,7 +82,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(routes(generation, runtime), dependencies=[Depends(gate)])
     _add_health(app, runtime)
     _add_docs(app)
-    openapi.describe(app, GENERATIONS, runtime)
+    actions = (action for generation in GENERATIONS for action in generation.actions)
+    openapi.describe(app, (action.takes for action in actions), runtime)
     return app
 
 
