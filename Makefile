@@ -1,8 +1,8 @@
-# make serve | test | check | docs | bench. The first one that needs it makes .venv.
+# make serve | test | check | docs | bench. The first one that needs it makes .venv (.clients).
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := serve
-.PHONY: install serve test check docs bench clean
+.PHONY: install clients serve test check docs bench clean
 
 install: .venv/.installed
 
@@ -15,8 +15,11 @@ install: .venv/.installed
 serve: install
 	$(BIN)/esm2 serve
 
-test: install check
+test: install check clients
 	$(BIN)/pytest
+
+clients: install
+	$(BIN)/python tools/clients.py
 
 check: install
 	$(BIN)/ruff check .
@@ -25,11 +28,12 @@ check: install
 	$(BIN)/pytest -q tests/test_architecture.py
 	$(BIN)/python tools/docs.py --check
 
-docs: install
+docs: install clients
 	$(BIN)/python tools/docs.py
+	$(BIN)/pytest -q tests/clients --write-table
 
 bench: install
 	$(BIN)/python benchmarks/contacts_memory.py
 
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv .clients dist build

@@ -36,8 +36,9 @@ FLOORS = (
 LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 CORE = {room for room, level in LEVEL.items() if level == 0}
 
-#: The arrows along a floor that are meant: the command starts the server, `esm2.load` is `local`'s.
-ALONG_A_FLOOR = {("cli", "server"), ("__init__", "local")}
+#: The arrows along a floor that are meant: the command line starts the server and is, with --url,
+#: its client; `esm2.load` is `local`'s.
+ALONG_A_FLOOR = {("cli", "server"), ("cli", "client"), ("__init__", "local")}
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
 KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
@@ -60,11 +61,15 @@ HOMES = {
     "orjson": {"server"},
     "uvicorn": {"cli"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "client"},
+    "httpx2": {"client"},
 }
 
 #: What neither `import esm2` nor `esm2 --help` may load.
-HEAVY = {"torch", "safetensors", "transformers", "huggingface_hub", "ray", "fastapi", "uvicorn"}
+HEAVY = {
+    *("torch", "safetensors", "transformers", "huggingface_hub", "ray"),
+    *("fastapi", "uvicorn", "httpx2"),
+}
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -165,7 +170,7 @@ def test_imports_are_absolute():
     assert [p for path in CODE for p, imported in imports(path) if imported.startswith(".")] == []
 
 
-def test_only_settings_reads_the_environment():
+def test_only_settings_and_the_clients_environment_read_the_environment():
     readers = {
         name(path)
         for path in MODULES
@@ -174,7 +179,7 @@ def test_only_settings_reads_the_environment():
         or (isinstance(node, ast.alias) and node.name in ("environ", "environb", "getenv"))
         or (isinstance(node, ast.keyword) and node.arg == "envvar")
     }
-    assert readers == {"settings.py"}
+    assert readers == {"settings.py", "client/environment.py"}
 
 
 def test_only_the_alphabet_and_the_readout_know_of_bos_and_eos():

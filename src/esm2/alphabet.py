@@ -11,6 +11,7 @@ Source: Alphabet "ESM-1b" in facebookresearch/esm, esm/data.py; vocab.txt of the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 
 from esm2.errors import (
     EmptySequence,
+    InvalidRequest,
     InvalidSequence,
     MaskMissing,
     MaskNotAllowed,
+    RequestError,
     SequenceTooLong,
 )
 
@@ -44,10 +47,14 @@ for _token, _letter in enumerate(TOKENS):
         _TOKEN_OF_BYTE[ord(_letter)] = _token
 
 
+#: Whether sequences may have any number of `<mask>`, must have none, or some.
+Masks = Literal["any", "none", "some"]
+
+
 def tokenize(
     sequence: str,
     *,
-    masks: Literal["any", "none", "some"] = "any",
+    masks: Masks = "any",
     max_residues: int | None = None,
 ) -> NDArray[np.uint8]:
     """Residues to tokens, with BOS and EOS around them.
@@ -90,6 +97,33 @@ def tokenize(
         if mask is not None and masks == "none":
             raise MaskNotAllowed(mask)
     return tokens
+
+
+def tokenize_all(
+    sequences: Iterable[str], *, masks: Masks, max_residues: int | None = None
+) -> list[tuple[str, NDArray[np.uint8]]]:
+    """Every sequence of a caller in Python with its tokens, or one refusal naming all faults.
+
+    Raises:
+        TypeError: it is no list of strings; a single str would be a list of its letters.
+        InvalidRequest: naming each faulty sequence as "sequences[i]".
+    """
+    if isinstance(sequences, str):
+        raise TypeError("sequences is one str; pass a list of sequences")
+    tokenized, faults, codes = [], {}, set()
+    for index, sequence in enumerate(sequences):
+        if not isinstance(sequence, str):
+            raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
+        try:
+            tokens = tokenize(sequence, masks=masks, max_residues=max_residues)
+        except RequestError as error:
+            faults[f"sequences[{index}]"] = [str(error)]
+            codes.add(error.code)
+        else:
+            tokenized.append((sequence, tokens))
+    if faults:
+        raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
+    return tokenized
 
 
 def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:

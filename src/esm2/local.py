@@ -22,9 +22,9 @@ from typing import Literal, Self, get_args
 import numpy as np
 
 from esm2 import bulk
-from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
+from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize_all
 from esm2.catalog import DEMO_SLUG, find
-from esm2.errors import ContactsUnavailable, InvalidRequest, RequestError
+from esm2.errors import ContactsUnavailable, RequestError
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
 from esm2.scoring import log_prob
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Record, Want
@@ -182,11 +182,11 @@ class Model:
         Raises:
             InvalidRequest: naming every sequence that cannot be used.
         """
-        given = _checked(sequences, "none")
-        outputs = self._run(given, Want(logits=True), "none")
+        given = tokenize_all(sequences, masks="none")
+        outputs = self._run((sequence for sequence, _ in given), Want(logits=True), "none")
         values = [
-            log_prob(own.logits, tokenize(sequence))
-            for sequence, own in zip(given, outputs, strict=True)
+            log_prob(own.logits, tokens)
+            for (_, tokens), own in zip(given, outputs, strict=True)
             if own.logits is not None
         ]
         return np.array(values, dtype=np.float32)
@@ -207,15 +207,13 @@ class Model:
     ) -> None:
         self.close()
 
-    def _run(
-        self, sequences: Iterable[str], want: Want, masks: Literal["any", "none", "some"]
-    ) -> Iterator[Outputs]:
+    def _run(self, sequences: Iterable[str], want: Want, masks: Masks) -> Iterator[Outputs]:
         if self._closed:
             raise ValueError("the model is closed")
         if want.contacts and not self.decided.contacts:
             raise ContactsUnavailable(self.decided.slug)
-        given = _checked(sequences, masks)
-        records = (Record(str(i), "", sequence, i + 1) for i, sequence in enumerate(given))
+        given = tokenize_all(sequences, masks=masks)  # nothing is computed if any is faulty
+        records = (Record(str(i), "", sequence, i + 1) for i, (sequence, _) in enumerate(given))
         for done in bulk.embed(
             records,
             want,
@@ -226,25 +224,6 @@ class Model:
             if isinstance(done.result, RequestError):
                 raise done.result
             yield done.result
-
-
-def _checked(sequences: Iterable[str], masks: Literal["any", "none", "some"]) -> list[str]:
-    """All sequences, or InvalidRequest naming each that cannot be used, before any is computed."""
-    if isinstance(sequences, str):
-        raise TypeError("sequences is one str; pass a list of sequences")
-    given = list(sequences)
-    faults, codes = {}, set()
-    for index, sequence in enumerate(given):
-        if not isinstance(sequence, str):
-            raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
-        try:
-            tokenize(sequence, masks=masks)
-        except RequestError as error:
-            faults[f"sequences[{index}]"] = [str(error)]
-            codes.add(error.code)
-    if faults:
-        raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
-    return given
 
 
 def _twenty_columns(outputs: Outputs) -> Outputs:

@@ -2,9 +2,9 @@
 
     flag of `esm2 serve`  >  environment variable ESM2_*  >  default
 
-Only this module reads the environment. Settings are frozen; what was decided from them (device,
-dtype, weights hash) is another value, `types.Decided`. An unknown ESM2_* variable is an error: a
-misspelled ESM2_TOKENS must not leave a server open.
+Only this module reads the environment (for clients, `client/environment.py`). Settings are frozen;
+what was decided from them (device, dtype, weights hash) is another value, `types.Decided`. An
+unknown ESM2_* variable is an error: a misspelled ESM2_TOKENS must not leave a server open.
 """
 
 from __future__ import annotations

@@ -41,6 +41,9 @@ TABLE = {
     "ShuttingDown": ("service.shutting_down", ()),
     "EngineError": ("engine.failed", ("out of memory",)),
     "NotFinite": ("engine.not_finite", ("logits",)),
+    "ServerUnreachable": ("server.unreachable", ("http://127.0.0.1:8000", "it hung up")),
+    "UnexpectedReply": ("server.unexpected_reply", ("the reply is HTML",)),
+    "Refused": ("server.refused", ("the server failed", 500)),
     "FileError": ("file.failed", ("/a/path", "write", "no space left on device")),
     "SettingsError": ("settings.invalid", ("port: too large",)),
     "MissingExtra": ("settings.missing_extra", ("torch", "torch")),
@@ -126,6 +129,9 @@ def test_a_class_says_what_it_stands_for(name):
         ("HashMismatch", {"path": "/a/path", "expected": SHA, "found": OTHER}),
         ("Overloaded", {"queued": 4_000_000, "limit": 4_000_000}),
         ("NotFinite", {"output": "logits"}),
+        ("ServerUnreachable", {"url": "http://127.0.0.1:8000"}),
+        ("UnexpectedReply", {"reason": "the reply is HTML"}),
+        ("Refused", {"status": 500}),
         ("FileError", {"path": "/a/path", "reason": "no space left on device"}),
         ("MissingExtra", {"package": "torch", "extra": "torch"}),
     ],
@@ -149,6 +155,8 @@ def test_an_error_keeps_its_data(name, data):
         ("HashMismatch", "delete it and fetch it again"),
         ("Overloaded", "try again later"),
         ("ShuttingDown", "try again later"),
+        ("ServerUnreachable", "is `esm2 serve` running there?"),
+        ("UnexpectedReply", "is this the address of an esm2 server?"),
         ("MissingExtra", "pip install 'esm2[torch]'"),
     ],
 )
@@ -166,3 +174,10 @@ def test_a_name_that_means_nothing_is_cut_and_the_known_ones_are_told():
     error = errors.UnknownModel("x" * 1000, [], ["esm2-demo", "esm2-8m"])
     assert len(str(error)) < 200
     assert "known: esm2-demo, esm2-8m" in str(error)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_of_another_process_can_be_retold_by_its_class(name):
+    error = CLASSES[name].retold("what it said there")
+    assert type(error) is CLASSES[name]
+    assert (str(error), error.code) == ("what it said there", TABLE[name][0])

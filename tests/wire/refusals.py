@@ -216,7 +216,7 @@ BODIES = [
     ),
     _params("layer a bool", {"repr_layers": [True]}, "params__repr_layers__0", "whole number"),
     _params("layer a bare bool", {"repr_layers": True}, "params__repr_layers__0", "whole number"),
-    _params("layer a float", {"repr_layers": [0, 1.0]}, "params__repr_layers__1", "whole number"),
+    _params("layer a float", {"repr_layers": [0, 1.5]}, "params__repr_layers__1", "whole number"),
     _params("layer a bare float", {"repr_layers": 1.5}, "params__repr_layers__0", "whole number"),
     _params("layer a string", {"repr_layers": ["1"]}, "params__repr_layers__0", "whole number"),
     _params("layer a bare string", {"repr_layers": "-1"}, "params__repr_layers__0", "whole number"),

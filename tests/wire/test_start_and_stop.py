@@ -142,9 +142,9 @@ def test_its_log_is_still_empty_after_everything_and_it_finishes_what_it_has_beg
 def test_half_a_body_does_not_keep_it_from_stopping():
     with serving("--grace-seconds", "1") as server:
         head = (
-            "POST /api/v2/esm2-demo/encode/ HTTP/1.1\r\nHost: localhost\r\n"
-            "Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
-        ).encode()
+            b"POST /api/v2/esm2-demo/encode/ HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+        )
         with socket.create_connection(server.address, timeout=PATIENCE) as connection:
             connection.sendall(head)
             assert connection.recv(100).startswith(b"HTTP/1.1 100 ")

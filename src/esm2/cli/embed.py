@@ -1,7 +1,7 @@
 """`esm2 embed`: embeddings of every record of a FASTA file, into one .npz.
 
     FASTA ──fasta.read──> bulk.embed ──> store.Writer ──> OUT.npz
-                             │
+                             │    └── submit: a model in this process, or with --url a server's
                              └── a record that cannot be embedded: told, counted, left out
 
 Nothing is computed before the input has a first record and the output can be written.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,8 @@ from esm2.errors import RequestError
 
 if TYPE_CHECKING:
     from esm2.bulk import Embedded
+    from esm2.client.remote import Remote
+    from esm2.runtime import Served
     from esm2.store import Writer
     from esm2.types import Decided, Want
 
@@ -75,6 +77,15 @@ def embed(
         str, typer.Option(help="auto (cuda when there is one), cpu or cuda.")
     ] = "auto",
     dtype: Annotated[str, typer.Option(help="auto or float32.")] = "auto",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Let a server compute, such as http://127.0.0.1:8000; no torch is needed here."
+            " If it wants a token, put that into the variable BIOLMAI_TOKEN. A server does not"
+            " embed sequences with a <mask>.",
+        ),
+    ] = None,
     max_residues: Annotated[
         int, typer.Option(min=1, help="Longer records are refused; none is ever truncated.")
     ] = 2048,
@@ -89,14 +100,15 @@ def embed(
     kinds = _kinds(include or ["mean"])
     indices = _indices(layers or ["-1"])
     _check_output(output, fasta)
+    _check_place(url, model, device, dtype)
 
-    from esm2 import bulk, runtime, store
+    from esm2 import bulk, store
     from esm2 import fasta as fasta_file
     from esm2.types import Want
 
     with closing(fasta_file.read(fasta)) as records, store.Writer(output) as out:
         first = next(records)
-        with runtime.open_model(model, device=device, dtype=dtype, on_fetch=_say) as served:
+        with _opened(url, model, device, dtype) as served:
             decided = served.decided
             resolved = sorted({decided.shape.layer(index) for index in indices})
             want = Want(tuple(resolved), **dict.fromkeys(kinds, True))
@@ -166,7 +178,33 @@ def _check_output(output: Path, fasta: str) -> None:
         raise typer.BadParameter(f"{output} is the input file", param_hint="--output")
 
 
+def _check_place(url: str | None, model: str, device: str, dtype: str) -> None:
+    """With a server, nothing may be asked for that only means something here."""
+    if url is None:
+        return
+    for name, value in (("--device", device), ("--dtype", dtype)):
+        if value != "auto":
+            raise typer.BadParameter("with --url, the server decides", param_hint=name)
+    if "=" in model:
+        raise typer.BadParameter(
+            "with --url, give the SLUG alone: the server has the checkpoint", param_hint="--model"
+        )
+
+
 # --- work --------------------------------------------------------------------------------------
+
+
+def _opened(
+    url: str | None, model: str, device: str, dtype: str
+) -> AbstractContextManager[Served | Remote]:
+    """The model: in this process, or that of a server."""
+    if url is not None:
+        from esm2.client.remote import open_remote
+
+        return open_remote(url, model)
+    from esm2.runtime import open_model
+
+    return open_model(model, device=device, dtype=dtype, on_fetch=_say)
 
 
 def _in_flight_tokens(decided: Decided, want: Want) -> int:

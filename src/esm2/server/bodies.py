@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from typing_extensions import TypeAliasType
 
 from esm2.alphabet import TOKENS, tokenize
 from esm2.catalog import Shape
@@ -50,6 +49,13 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
 
+def _whole(number: object) -> object:
+    """JSON has one kind of number: 1.0 is 1. Above 2**53 a float is no longer that very number."""
+    if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+        return int(number)
+    return number
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -60,7 +66,14 @@ _RESIDUE = f"(?:[{_LETTER}]|<mask>)"
 _Protein = Annotated[str, AfterValidator(ruled(_a_protein))]
 
 
-class Item(_Strict):
+class _Labelled(_Strict):
+    """What BioLM's SDKs send beside a sequence that they read from a FASTA file."""
+
+    id: Any = Field(default=None, description="accepted, has no effect: results are in order")
+    metadata: Any = Field(default=None, description="accepted, has no effect")
+
+
+class Item(_Labelled):
     """One protein."""
 
     sequence: _Protein = Field(
@@ -70,7 +83,7 @@ class Item(_Strict):
     )
 
 
-class MaskedItem(_Strict):
+class MaskedItem(_Labelled):
     """One protein with a mask or more."""
 
     sequence: _Protein = Field(
@@ -81,12 +94,9 @@ class MaskedItem(_Strict):
     )
 
 
-AnyKind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
-# Types with a name have a schema of their own, which `limited` finds.
-Kind = TypeAliasType("Kind", AnyKind)
-Layer = TypeAliasType("Layer", Annotated[int, AfterValidator(ruled(_a_layer))])
+Kind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+Layer = Annotated[int, BeforeValidator(_whole), AfterValidator(ruled(_a_layer))]
 _Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
-_AnyKinds = Annotated[list[AnyKind], Field(min_length=1, max_length=16)]
 _Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
 Kinds = Annotated[_Kinds, BeforeValidator(_listed, json_schema_input_type=_Kinds | Kind)]
 Layers = Annotated[_Layers, BeforeValidator(_listed, json_schema_input_type=_Layers | Layer)]
@@ -109,11 +119,9 @@ class Params(_Strict):
 class UnusedParams(_Strict):
     """Accepted because BioLM's own example sends them with predict; they have no effect."""
 
-    include: Annotated[
-        _AnyKinds, BeforeValidator(_listed, json_schema_input_type=_AnyKinds | AnyKind)
-    ] = ["mean"]
+    include: Kinds = ["mean"]
     repr_layers: Annotated[
-        list[int], BeforeValidator(_listed, json_schema_input_type=list[int] | int)
+        list[float], BeforeValidator(_listed, json_schema_input_type=list[float] | float)
     ] = [-1]
 
 
@@ -167,12 +175,21 @@ def limited(
         sequence = schemas["MaskedItem"]["properties"]["sequence"]
         sequence["maxLength"] = longest * len("<mask>")
         sequence["allOf"] = [{"pattern": f"^{_RESIDUE}{{1,{longest}}}$"}]
-    if "Layer" in schemas:
+    if "Params" in schemas:
+        fields = schemas["Params"]["properties"]
         deepest = max(model.shape.layers for model in models)
-        schemas["Layer"] |= {"minimum": -(deepest + 1), "maximum": deepest}
-    if "Kind" in schemas and not any(model.contacts for model in models):
-        schemas["Kind"]["enum"].remove("contacts")
+        for layer in _listed_and_bare(fields["repr_layers"]):
+            layer |= {"minimum": -(deepest + 1), "maximum": deepest}
+        if not any(model.contacts for model in models):
+            for kind in _listed_and_bare(fields["include"]):
+                kind["enum"].remove("contacts")
     return schemas
+
+
+def _listed_and_bare(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of a value in a list and without one, of a field that takes both."""
+    in_list, bare = field["anyOf"]
+    return [in_list["items"], bare]
 
 
 def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:

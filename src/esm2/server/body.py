@@ -157,6 +157,7 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "model_type": lambda _: "must be an object",
     "string_type": lambda _: "must be a string",
     "int_type": lambda _: "must be a whole number",
+    "float_type": lambda _: "must be a number",
     "list_type": lambda _: "must be a list",
     "too_short": lambda about: (
         f"needs at least {about['min_length']}, has {about['actual_length']}"

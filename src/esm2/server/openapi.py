@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -25,11 +25,21 @@ from esm2.server.bodies import limited
 from esm2.settings import Settings
 from esm2.types import Decided
 
-if TYPE_CHECKING:
-    from esm2.server.generation import Generation
-
 _REFERENCE = "#/components/schemas/{model}"
 _SCHEMAS = _REFERENCE.format(model="")
+
+
+def _header(sentence: str) -> dict[str, Any]:
+    return {"description": sentence, "required": True, "schema": {"type": "string"}}
+
+
+_VERSION = {"X-ESM2-Version": _header("version of the server")}
+_PROVENANCE = _VERSION | {
+    "X-ESM2-Model": _header("slug of the model that answered"),
+    "X-ESM2-Weights": _header("sha256 of its weights"),
+    "X-ESM2-Weights-Kind": _header("official, demo (random) or custom"),
+    "X-ESM2-Dtype": _header("dtype of the arithmetic"),
+}
 
 _WHY = "refused; `code` says why in a word that never changes"
 
@@ -38,6 +48,7 @@ def _refused(fields: dict[str, Any], sentence: str) -> dict[str, Any]:
     schema = {"type": "object", "required": list(fields), "properties": fields}
     return {
         "description": f"{_WHY}, {sentence}",
+        "headers": _VERSION,
         "content": {"application/json": {"schema": schema}},
     }
 
@@ -82,9 +93,9 @@ def _refusal(form: str) -> dict[str, str]:
     return {"$ref": f"#/components/responses/{form}"}
 
 
-def describe(app: FastAPI, generations: Sequence[Generation], runtime: Runtime) -> None:
+def describe(app: FastAPI, bodies: Iterable[type[BaseModel]], runtime: Runtime) -> None:
     """Make `app.openapi()` describe every route, body, answer, refusal, limit and model."""
-    bodies = {action.takes for generation in generations for action in generation.actions}
+    bodies = sorted(set(bodies), key=str)
     models = [service.decided for service in runtime.services.values()]
 
     @functools.cache
@@ -98,6 +109,8 @@ def describe(app: FastAPI, generations: Sequence[Generation], runtime: Runtime) 
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)  # FastAPI's own, which we never send
+                of_a_model = "requestBody" in operation
+                operation["responses"]["200"]["headers"] = _PROVENANCE if of_a_model else _VERSION
         document["paths"] = _with_slugs(document["paths"], [model.slug for model in models])
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(schemas)
@@ -123,7 +136,7 @@ def _body_schemas(
 ) -> dict[str, Any]:
     """The schemas of all bodies as these models take them, each name with a prefix."""
     _, definitions = models_json_schema(
-        [(body, "validation") for body in sorted(bodies, key=str)],
+        [(body, "validation") for body in bodies],
         ref_template=f"{_SCHEMAS}{prefix}{{model}}",
     )
     schemas = limited(definitions["$defs"], settings, models)

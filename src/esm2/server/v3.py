@@ -33,14 +33,14 @@ class LayerEmbeddings(BaseModel):
 
 
 class V3EncodeResult(BaseModel):
-    """The outputs of one item; only those that were asked for are there."""
+    """The outputs of one item; only those that were asked for are there, in this order."""
 
     sequence_index: int
     embeddings: list[LayerEmbedding] | None = Field(None, description="mean over the residues")
-    per_token_embeddings: list[LayerEmbeddings] | None = None
     bos_embeddings: list[LayerEmbedding] | None = Field(
         None, description="the BOS token; trained without supervision"
     )
+    per_token_embeddings: list[LayerEmbeddings] | None = None
     contacts: list[list[float]] | None = Field(None, description="probabilities, L x L")
     logits: list[list[float]] | None = Field(None, description="raw, L x 20")
     vocab_tokens: list[str] | None = Field(None, description="the columns of logits")
@@ -82,15 +82,15 @@ def logits_fields(logits: Float | None) -> dict[str, object]:
 
 
 def encode_answer(_: list[ForwardRequest], results: list[Outputs]) -> dict[str, Any]:
-    """Our outputs -> their encode."""
+    """Our outputs -> their encode, keys in the recorded order."""
     return {"results": [_encode_result(index, own) for index, own in enumerate(results)]}
 
 
 def _encode_result(index: int, own: Outputs) -> dict[str, Any]:
     fields = {
         "embeddings": by_layer(own.mean, "embedding"),
-        "per_token_embeddings": by_layer(own.per_token, "embeddings"),
         "bos_embeddings": by_layer(own.bos, "embedding"),
+        "per_token_embeddings": by_layer(own.per_token, "embeddings"),
         "contacts": None if own.contacts is None else numbers(own.contacts),
         **logits_fields(own.logits),
         "attentions": None if own.attentions is None else numbers(own.attentions),

@@ -1,0 +1,318 @@
+"""The client for programs that have an event loop; `client.Client` is the same for all others.
+
+    embed, encode, ...  ->  batches  ->  wire.Call  ->  send  ->  wire.Reply  ->  arrays
+                                                        │  429, 503, a lost connection:
+                                                        └──── wait and send again
+
+At most `connections` requests are on their way at once; the server makes packs of them. Every
+request is a question without side effects: it may be asked again when nobody knows whether it
+arrived. When one fails for good the others are cancelled, and the server drops what it has not
+begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import count
+from types import TracebackType
+from typing import Literal, Self, TypeVar, get_args
+
+import httpx2
+import numpy as np
+
+from esm2.alphabet import Masks, letters
+from esm2.client import wire
+from esm2.client.address import address, is_loopback
+from esm2.client.batches import Batch, batches, checked, joined, stacked
+from esm2.client.refusals import of_its_only_item
+from esm2.client.retry import Retry, seconds_asked
+from esm2.client.wire import OutputName
+from esm2.errors import ContactsUnavailable, InvalidRequest, ServerUnreachable
+from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
+
+Pool = Literal["mean", "bos"]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+_log = logging.getLogger("esm2.client")
+
+# Seconds to connect, and to get rid of a piece of the body. Answers may take `timeout`.
+_CONNECT = 10.0
+_WRITE = 60.0
+
+_BUSY = (429, 503)
+# The connection was lost, or never made. A server too slow to answer is not asked twice.
+_LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
+
+
+class AsyncClient:
+    """As `Client`, method for method, for use with `async with` and `await`."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        model: str | None = None,
+        timeout: float = 1200.0,
+        connections: int = 8,
+        retry: Retry | None = None,
+    ) -> None:
+        self.url = address(url)
+        self._model = model
+        self._retry = retry or Retry()
+        self._timeout = timeout
+        self._connections = connections
+        self._slots = asyncio.Semaphore(connections)
+        self._about: tuple[Decided, wire.Limits] | None = None
+        self._answered = False
+        self._told = False
+        headers = {"User-Agent": wire.USER_AGENT, **wire.authorization(token)}
+        self._http = httpx2.AsyncClient(
+            headers=headers,
+            timeout=httpx2.Timeout(timeout, connect=_CONNECT, write=_WRITE, pool=None),
+            limits=httpx2.Limits(
+                max_connections=connections, max_keepalive_connections=connections
+            ),
+            follow_redirects=False,  # the token is for this server
+            trust_env=not is_loopback(self.url),  # no proxy can reach this machine's loopback
+        )
+
+    def __repr__(self) -> str:
+        model = "" if self._model is None else f", model={self._model!r}"
+        return f"{type(self).__name__}({self.url!r}{model})"
+
+    async def decided(self) -> Decided:
+        """What the model is and how it runs there: shape, device, dtype, weights hash."""
+        return (await self._known())[0]
+
+    async def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Sequence[int] = (-1,),
+        pool: Pool | None = "mean",
+        *,
+        progress: bool = False,
+    ) -> Float | list[Float]:
+        """As `Client.embed`."""
+        if pool not in (*get_args(Pool), None):
+            raise ValueError(f"pool is {pool!r}; use 'mean', 'bos' or None")
+        decided, _ = await self._known()
+        resolved = [decided.shape.layer(index) for index in layers]
+        if not resolved:
+            raise ValueError("layers is empty; ask for at least one, such as -1")
+        name = pool or "per_token"
+        want = Want(layers=tuple(sorted(set(resolved))), **{name: True})
+
+        def read(item: wire.Item) -> Float:
+            return stacked(getattr(item.outputs(want), name), resolved)
+
+        arrays = await self._run("encode", sequences, want, read, progress=progress)
+        return arrays if pool is None else joined(arrays, resolved, decided.shape.dim)
+
+    async def encode(
+        self,
+        sequences: Iterable[str],
+        include: Sequence[OutputName] = ("mean",),
+        layers: Sequence[int] = (-1,),
+    ) -> list[Outputs]:
+        """As `Client.encode`."""
+        if isinstance(include, str) or not include or not set(include) <= set(wire.KINDS):
+            raise ValueError(f"include is {include!r}; use a list of {wire.KINDS}")
+        decided, _ = await self._known()
+        resolved = {decided.shape.layer(index) for index in layers}
+        want = Want(layers=tuple(sorted(resolved)), **dict.fromkeys(include, True))
+        if want.contacts and not decided.contacts:
+            raise ContactsUnavailable(decided.slug)
+        return await self._run("encode", sequences, want, lambda item: item.outputs(want))
+
+    async def predict(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.predict`."""
+        return await self._run(
+            "predict", sequences, None, lambda item: item.array("logits"), masks="some"
+        )
+
+    async def log_prob(self, sequences: Iterable[str]) -> Float:
+        """As `Client.log_prob`."""
+        values = await self._run("log_prob", sequences, None, lambda item: item.array("log_prob"))
+        return np.array(values, dtype=np.float32)
+
+    async def forward(self, request: ForwardRequest) -> Outputs:
+        """One request, as a batcher takes it; other than there, logits are (L, 20).
+
+        Raises:
+            RequestError: what is wrong with the sequence; of the class that the server raised.
+        """
+        decided, _ = await self._known()
+        residues = letters(request.tokens)
+        call = wire.asking(
+            decided.slug, "encode", ["".join(residues)], wire.params_of(request.want)
+        )
+        try:
+            arrays = wire.arrays_in(await self.send(call), decided)
+        except InvalidRequest as error:
+            raise of_its_only_item(error) from error
+        return wire.Item(arrays, 0, len(residues), decided.shape).outputs(request.want)
+
+    async def send_all(self, calls: Sequence[wire.Call]) -> list[wire.Reply]:
+        """The replies to some calls, in their order, whatever their status."""
+        replies: dict[int, wire.Reply] = {}
+
+        async def send(numbered: tuple[int, wire.Call]) -> None:
+            replies[numbered[0]] = await self.send(numbered[1])
+
+        await self._each(enumerate(calls), send)
+        return [replies[index] for index in range(len(calls))]
+
+    async def send(self, call: wire.Call) -> wire.Reply:
+        """The reply to a call, whatever its status; sent again while that helps.
+
+        Raises:
+            ServerUnreachable: there was none.
+        """
+        waited = 0.0
+        async with self._slots:
+            for failures in count(1):
+                outcome = await self._attempt(call)
+                pause = self._pause(outcome, failures, waited)
+                if pause is None:
+                    break
+                self._tell(outcome, pause)
+                await self._retry.wait(pause)
+                waited += pause
+        if isinstance(outcome, wire.Reply):
+            return outcome
+        raise ServerUnreachable(self.url, self._reason(outcome)) from outcome
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # --- one request -----------------------------------------------------------------------------
+
+    async def _attempt(self, call: wire.Call) -> wire.Reply | httpx2.HTTPError:
+        try:
+            response = await self._http.request(
+                call.method, self.url + call.path, headers=call.headers, content=call.body
+            )
+        except httpx2.HTTPError as error:
+            return error
+        self._answered = True
+        return wire.Reply(response.status_code, dict(response.headers), response.content)
+
+    def _pause(
+        self, outcome: wire.Reply | httpx2.HTTPError, failures: int, waited: float
+    ) -> float | None:
+        """Seconds until the next attempt; None where that was the last."""
+        if isinstance(outcome, wire.Reply):
+            if outcome.status not in _BUSY:
+                return None
+            asked = seconds_asked(outcome.headers.get("retry-after"), datetime.now(UTC))
+            return self._retry.pause(failures, waited, asked)
+        if not isinstance(outcome, _LOST):
+            return None
+        if not self._answered and failures >= self._retry.attempts_at_first:
+            return None
+        return self._retry.pause(failures, waited, None)
+
+    def _tell(self, outcome: wire.Reply | httpx2.HTTPError, pause: float) -> None:
+        """Say why it takes long: once aloud, then for those who follow the log."""
+        aloud = self._answered and not self._told
+        self._told = self._told or aloud
+        level = logging.WARNING if aloud else logging.INFO
+        why = self._reason(outcome)
+        _log.log(level, "%s: %s; asking again in %.1f s, and so on", self.url, why, pause)
+
+    def _reason(self, outcome: wire.Reply | httpx2.HTTPError) -> str:
+        if isinstance(outcome, wire.Reply):
+            return f"status {outcome.status}"
+        if isinstance(outcome, httpx2.ReadTimeout):
+            return f"it was silent for {self._timeout:g} s"
+        if isinstance(outcome, httpx2.ConnectTimeout):
+            return f"it did not take a connection within {_CONNECT:g} s"
+        if isinstance(outcome, httpx2.ReadError | httpx2.WriteError):
+            return "the connection was lost"
+        said = " ".join(str(outcome).split()).rstrip(".") or type(outcome).__name__
+        return said[0].lower() + said[1:]
+
+    # --- many requests ---------------------------------------------------------------------------
+
+    async def _known(self) -> tuple[Decided, wire.Limits]:
+        if self._about is None:
+            info = wire.info_in(await self.send(wire.INFO))
+            self._about = info.model(self._model), info.limits
+        return self._about
+
+    async def _run(
+        self,
+        action: str,
+        sequences: Iterable[str],
+        want: Want | None,
+        read: Callable[[wire.Item], Result],
+        *,
+        masks: Masks = "none",
+        progress: bool = False,
+    ) -> list[Result]:
+        """What `read` makes of the arrays of each sequence, in order."""
+        decided, limits = await self._known()
+        params = {} if want is None else wire.params_of(want)
+        proteins = checked(sequences, masks, limits)
+        results: dict[int, Result] = {}
+        with _bar(len(proteins), progress) as advance:
+
+            async def ask(batch: Batch) -> None:
+                call = wire.asking(decided.slug, action, batch.sequences, params)
+                arrays = wire.arrays_in(await self.send(call), decided, batch.first)
+                for index, protein in enumerate(batch.proteins):
+                    item = wire.Item(arrays, index, protein.residues, decided.shape)
+                    results[batch.first + index] = read(item)
+                advance(len(batch.proteins))
+
+            await self._each(batches(proteins, params, limits), ask)
+        return [results[index] for index in range(len(proteins))]
+
+    async def _each(self, jobs: Iterable[Job], work: Callable[[Job], Awaitable[None]]) -> None:
+        """Do all jobs, `connections` at once; the first failure cancels the rest."""
+        remaining = iter(jobs)
+
+        async def take() -> None:
+            for job in remaining:
+                await work(job)
+
+        takers = [asyncio.create_task(take()) for _ in range(self._connections)]
+        try:
+            await asyncio.gather(*takers)
+        finally:
+            for taker in takers:
+                taker.cancel()
+            await asyncio.gather(*takers, return_exceptions=True)
+
+
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, or nothing."""
+    if not shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as live:
+        task = live.add_task("embedding", total=total)
+        yield lambda count: live.advance(task, count)

@@ -1,0 +1,56 @@
+"""An event loop in a thread of its own, for callers who have none.
+
+    caller's thread   run(coroutine) ───────────────┐ waits; Ctrl-C cancels what it waits for
+    loop's thread                     coroutine ... ┘
+
+Synchronous code, notebooks (whose thread has a loop already) and threads use the same client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class Background:
+    """A running loop. Close it, or its thread stays until the program ends."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._work, name="esm2-client", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+
+    def submit(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
+        """Start it in the loop; cancelling the future cancels it there."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Wait for its answer; whatever ends the waiting ends the work."""
+        future = self.submit(work)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def close(self, last: Awaitable[None]) -> None:
+        """Cancel what runs, do the last thing, and end the thread."""
+        self.submit(self._end(last)).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _end(self, last: Awaitable[None]) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await last
+        await self._loop.shutdown_asyncgens()

@@ -1,0 +1,89 @@
+"""Sequences of a caller -> requests that the server accepts -> arrays in the caller's order. Pure.
+
+sequences  0 1 2 3 4 5 6 7 8 9       all are checked before anything is sent
+batches   [0 1 2 3][4 5 6 7][8 9]    neighbours, at most max_items and max_body_bytes each
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from esm2.alphabet import Masks, residue_tokens, tokenize_all
+from esm2.client.wire import Limits, content_of
+from esm2.types import Float
+
+# A list item more, around the letters of its sequence: {"sequence":""} and a comma.
+_ITEM_BYTES = len('{"sequence":""},')
+
+
+@dataclass(frozen=True, slots=True)
+class Protein:
+    """A checked sequence.
+
+    Attributes:
+        residues: L; a `<mask>` is one.
+    """
+
+    sequence: str
+    residues: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Neighbours that travel in one request.
+
+    Attributes:
+        first: place of the first of them among all.
+    """
+
+    first: int
+    proteins: tuple[Protein, ...]
+
+    @property
+    def sequences(self) -> list[str]:
+        return [protein.sequence for protein in self.proteins]
+
+
+def checked(sequences: Iterable[str], masks: Masks, limits: Limits) -> list[Protein]:
+    """Every sequence, known to be one that the server takes.
+
+    Raises:
+        TypeError: it is no list of strings.
+        InvalidRequest: naming each faulty sequence as "sequences[i]".
+    """
+    tokenized = tokenize_all(sequences, masks=masks, max_residues=limits.max_residues)
+    return [Protein(sequence, len(residue_tokens(tokens))) for sequence, tokens in tokenized]
+
+
+def batches(
+    proteins: Sequence[Protein], params: dict[str, object], limits: Limits
+) -> Iterator[Batch]:
+    """As few requests as the limits allow; a sequence over them all alone travels alone."""
+    room = limits.max_body_bytes - len(json.dumps(content_of([], params)))
+    first, size = 0, 0
+    for index, protein in enumerate(proteins):
+        cost = len(protein.sequence) + _ITEM_BYTES
+        if index > first and (index - first == limits.max_items or size + cost > room):
+            yield Batch(first, tuple(proteins[first:index]))
+            first, size = index, 0
+        size += cost
+    if first < len(proteins):
+        yield Batch(first, tuple(proteins[first:]))
+
+
+def stacked(by_layer: dict[int, Float], layers: Sequence[int]) -> Float:
+    """Layers in the order in which they were asked for: (..., D), or (..., k, D) for several."""
+    picked = [by_layer[layer] for layer in layers]
+    return picked[0] if len(picked) == 1 else np.stack(picked, axis=-2)
+
+
+def joined(rows: Sequence[Float], layers: Sequence[int], dim: int) -> Float:
+    """One array of all sequences, (n, D) or (n, k, D), also when n is 0."""
+    if rows:
+        return np.stack(rows)
+    k = () if len(layers) == 1 else (len(layers),)
+    return np.empty((0, *k, dim), dtype=np.float32)

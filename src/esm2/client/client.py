@@ -1,0 +1,186 @@
+"""The client: what `esm2.load` gives, from a server, without torch.
+
+    from esm2.client import Client
+    with Client("http://127.0.0.1:8000", model="esm2-650m") as client:
+        client.embed(["MKTAYIAKQR", "GSHMK"])                    # (2, D)
+        client.encode(["MKTAYIAKQR"], include=["contacts"])      # [Outputs]
+        client.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
+        client.log_prob(["MKTAYIAKQR"])                          # (1,)
+
+`Client` is `AsyncClient` (`aio.py`) on a loop in the background; it holds no logic of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from esm2.client.aio import AsyncClient, Pool
+from esm2.client.background import Background
+from esm2.client.retry import Retry
+from esm2.client.wire import Call, OutputName, Reply
+from esm2.types import Decided, Float, ForwardRequest, Outputs
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """One model of a server. Use it as a context manager, or call `close` when done.
+
+    Any number of sequences may be given at once, and any number of threads may share a client:
+    it makes requests of the size that the server accepts, several at a time. A server that is
+    full, restarting or out of reach for a while is asked again (`Retry`).
+
+    Args:
+        url: address of the server, like "http://127.0.0.1:8000".
+        token: one of its tokens, if it wants one; shown to that address alone.
+        model: any name of a model. May be left out where the server has one beside esm2-demo.
+        timeout: seconds of silence after which an answer is given up.
+        connections: requests on their way at once.
+        retry: when to ask again, and when no longer.
+
+    Raises:
+        SettingsError: the address or the token cannot be used. Nothing is sent before the first
+            question.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        model: str | None = None,
+        timeout: float = 1200.0,
+        connections: int = 8,
+        retry: Retry | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            url, token, model=model, timeout=timeout, connections=connections, retry=retry
+        )
+        self._background = Background()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return repr(self._client).removeprefix("Async")
+
+    @property
+    def decided(self) -> Decided:
+        """What the model is and how it runs there; asked for once."""
+        return self._wait(self._open().decided())
+
+    def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Sequence[int] = (-1,),
+        pool: Pool | None = "mean",
+        *,
+        progress: bool = False,
+    ) -> Float | list[Float]:
+        """Embeddings of proteins.
+
+        Args:
+            sequences: residues in upper case. Unlike in this process, no `<mask>`: the API's
+                encode does not take them.
+            layers: 0 (embedding) .. N (last), negative from the end; k of them.
+            pool: "mean" over residues (BOS and EOS excluded), "bos", or None for every residue.
+            progress: show a bar on standard error.
+
+        Returns:
+            float32 (n, D) for one layer, (n, k, D) for several, in the order of `layers`. With
+            pool=None a list of n arrays, (L, D) or (L, k, D).
+
+        Raises:
+            InvalidRequest: naming every sequence that cannot be used; nothing was sent.
+            LayerOutOfRange: the model has no such layer.
+            UnknownModel, ModelNotServed, Unauthenticated, Overloaded, ...: as the server said.
+            ServerUnreachable, UnexpectedReply: it said nothing, or is no esm2 server.
+        """
+        return self._wait(self._open().embed(sequences, layers, pool, progress=progress))
+
+    def encode(
+        self,
+        sequences: Iterable[str],
+        include: Sequence[OutputName] = ("mean",),
+        layers: Sequence[int] = (-1,),
+    ) -> list[Outputs]:
+        """Everything the HTTP API's encode gives.
+
+        Args:
+            sequences: residues in upper case, no `<mask>`.
+            include: any of mean, per_token, bos, logits, contacts, attentions.
+            layers: of mean, per_token and bos; negative from the end.
+
+        Returns:
+            `Outputs` for each sequence; logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
+
+        Raises:
+            ContactsUnavailable: the model has no contact head; else as `embed`.
+        """
+        return self._wait(self._open().encode(sequences, include, layers))
+
+    def predict(self, sequences: Iterable[str]) -> list[Float]:
+        """Logits of masked sequences.
+
+        Args:
+            sequences: residues in upper case with one `<mask>` or more.
+
+        Returns:
+            float32 (L, 20) for each sequence, columns `alphabet.AMINO_ACIDS`, raw logits.
+
+        Raises:
+            as `embed`.
+        """
+        return self._wait(self._open().predict(sequences))
+
+    def log_prob(self, sequences: Iterable[str]) -> Float:
+        """Approximate log-probabilities: one pass, nothing masked, summed over natural residues.
+
+        Args:
+            sequences: residues in upper case, no `<mask>`.
+
+        Returns:
+            float32 (n,), natural logarithms.
+
+        Raises:
+            as `embed`.
+        """
+        return self._wait(self._open().log_prob(sequences))
+
+    def submit(self, request: ForwardRequest) -> Future[Outputs]:
+        """Start one request, as a batcher does; other than there, logits are (L, 20)."""
+        return self._background.submit(self._open().forward(request))
+
+    def send_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """The replies to calls of the caller's own making, in their order.
+
+        Raises:
+            ServerUnreachable: one of them got none.
+        """
+        return self._wait(self._open().send_all(calls))
+
+    def close(self) -> None:
+        """Close the connections; using the client afterwards raises ValueError."""
+        if not self._closed:
+            self._closed = True
+            self._background.close(self._client.aclose())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> AsyncClient:
+        if self._closed:
+            raise ValueError("the client is closed")
+        return self._client
+
+    def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        return self._background.run(work)

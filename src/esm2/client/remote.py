@@ -1,0 +1,44 @@
+"""A model of a server, with the two things that the command line needs of a model in this process.
+
+decided   what it is
+submit    one request in, a future out; a connection for each, and the server makes packs of them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from esm2.client import environment
+from esm2.client.client import Client
+from esm2.errors import Unauthenticated
+from esm2.types import Decided, ForwardRequest, Outputs
+
+# Enough proteins of ordinary length to fill two packs of the default size.
+_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """As `runtime.Served`, elsewhere."""
+
+    decided: Decided
+    submit: Callable[[ForwardRequest], Future[Outputs]]
+
+
+@contextmanager
+def open_remote(url: str, model: str) -> Iterator[Remote]:
+    """One model of a server; the token is taken from BIOLMAI_TOKEN.
+
+    Raises:
+        SettingsError, UnknownModel, ModelNotServed, ServerUnreachable, UnexpectedReply.
+        Unauthenticated: also while it is used.
+    """
+    with Client(url, environment.token(), model=model, connections=_CONNECTIONS) as client:
+        try:
+            yield Remote(client.decided, client.submit)
+        except Unauthenticated as error:
+            told = f"{error} (here, put it into the variable {environment.TOKEN})"
+            raise Unauthenticated(told) from error

@@ -1,0 +1,296 @@
+"""The client's side of the wire: arguments -> request, reply -> arrays or error. Pure.
+
+    Call   POST /api/v3/{slug}/encode/     JSON, gzip when it is long     no I/O in this module
+    Reply  200 application/x-npz           float32 arrays "{item}.{kind}.{layer}"
+           4xx, 5xx application/json       {"error": ..., "code": ...} -> `refusals.error_of`
+
+What comes back is checked against what was asked for: names, shapes, dtype, weights.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from esm2 import __version__
+from esm2.alphabet import AMINO_ACIDS
+from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
+from esm2.client.refusals import error_of
+from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
+from esm2.types import Decided, Float, Outputs, Want
+
+NPZ = "application/x-npz"
+JSON = "application/json"
+
+OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
+KINDS: tuple[OutputName, ...] = get_args(OutputName)
+#: Those that have one array for each layer.
+BY_LAYER = ("mean", "per_token", "bos")
+
+# Bytes of a body from which compressing it is worth the time; BioLM's SDKs do the same.
+_WORTH_GZIP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to send.
+
+    Attributes:
+        path: below the address of the server.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as it came, whole.
+
+    Attributes:
+        headers: names in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            UnexpectedReply: it is something else.
+        """
+        try:
+            if self.media_type == JSON:
+                return json.loads(self.body)
+        except ValueError as error:
+            raise UnexpectedReply(f"status {self.status} came with damaged JSON") from error
+        found = self.media_type or "a body of unknown type"
+        raise UnexpectedReply(f"status {self.status} came with {found[:80]}, not JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold, as the server publishes it."""
+
+    max_items: int
+    max_residues: int
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a server says of itself at /info."""
+
+    limits: Limits
+    models: Mapping[str, Decided]
+
+    def model(self, name: str | None) -> Decided:
+        """The model of that name, in any known spelling; without one, the only one there is.
+
+        `esm2-demo`, which every server has, is taken without being named only where it is alone.
+
+        Raises:
+            UnknownModel: nobody knows it.
+            ModelNotServed: it is known, but not served there.
+            SettingsError: none was named and there are several.
+        """
+        if name is None:
+            names = [slug for slug in self.models if slug != DEMO_SLUG] or [DEMO_SLUG]
+            if len(names) > 1:
+                raise SettingsError(
+                    f"the server has {', '.join(self.models)}; say which, as in model={names[0]!r}"
+                )
+            name = names[0]
+        slug = canonical(name, self.models)
+        if slug not in self.models:
+            raise ModelNotServed(slug, list(self.models))
+        return self.models[slug]
+
+
+# --- requests ----------------------------------------------------------------------------------
+
+INFO = Call("GET", "/info", {"Accept": JSON})
+
+
+def post(path: str, content: Mapping[str, Any], accept: str) -> Call:
+    """A JSON body, compressed when that is worth it."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    headers = {"Content-Type": JSON, "Accept": accept}
+    if len(body) > _WORTH_GZIP:
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, compresslevel=6, mtime=0)
+    return Call("POST", path, headers, body)
+
+
+def content_of(sequences: Sequence[str], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a request, before it is JSON."""
+    items = [{"sequence": sequence} for sequence in sequences]
+    return {"items": items, "params": params} if params else {"items": items}
+
+
+def asking(slug: str, action: str, sequences: Sequence[str], params: Mapping[str, Any]) -> Call:
+    """Ask a model for arrays."""
+    return post(f"/api/v3/{slug}/{action}/", content_of(sequences, params), NPZ)
+
+
+def params_of(want: Want) -> dict[str, Any]:
+    """`params` of encode."""
+    params: dict[str, Any] = {"include": [kind for kind in KINDS if getattr(want, kind)]}
+    return params | {"repr_layers": list(want.layers)} if want.layers else params
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """The headers that show a token.
+
+    Raises:
+        SettingsError: it cannot stand in a header.
+    """
+    if token is None:
+        return {}
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError(
+            "the token is empty, or has white space or letters outside ASCII in it; pass it as it"
+            " was given to you, without line end"
+        )
+    return {"Authorization": f"Token {token}"}
+
+
+USER_AGENT = f"esm2/{__version__}"
+
+
+# --- replies -----------------------------------------------------------------------------------
+
+
+def info_in(reply: Reply) -> Info:
+    """What the server says of itself.
+
+    Raises:
+        Esm2Error: it refuses to say.
+        UnexpectedReply: it is no server of ours.
+    """
+    if reply.status != 200:
+        raise _refusal(reply)
+    content = reply.json()
+    try:
+        limits = Limits(**{name: int(content["limits"][name]) for name in Limits.__slots__})
+        models = [_decided(model) for model in content["models"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnexpectedReply("/info does not say what an esm2 server says there") from error
+    return Info(limits, {model.slug: model for model in models})
+
+
+def _decided(model: Mapping[str, Any]) -> Decided:
+    """One model of /info; what a newer server says beside it is left out."""
+    shape = Shape(**{name: int(model["shape"][name]) for name in Shape.__slots__})
+    values = {name: model[name] for name in Decided.__slots__ if name != "shape"}
+    CAVEATS[values["weights_kind"]]  # a kind that we cannot name must not pass for a known one
+    return Decided(shape=shape, **values)
+
+
+def arrays_in(reply: Reply, decided: Decided, first: int = 0) -> dict[str, Float]:
+    """The arrays of a reply, by name.
+
+    Args:
+        decided: the model that was asked; other weights must not have answered.
+        first: place of the first item of the request among all sequences of the caller.
+
+    Raises:
+        Esm2Error: the server refused; of the class that it raised.
+        UnexpectedReply: it is damaged, or from elsewhere.
+    """
+    if reply.status != 200:
+        raise _refusal(reply, first)
+    if reply.media_type != NPZ:
+        raise UnexpectedReply(f"{reply.media_type[:80] or 'no type'} came instead of arrays")
+    if reply.headers.get("x-esm2-weights", decided.weights_sha256) != decided.weights_sha256:
+        raise UnexpectedReply(
+            f"{decided.slug} has other weights than when this client asked for the first time",
+            "make a new client",
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(reply.body)) as members:
+            return {name.removesuffix(".npy"): _array(members, name) for name in members.namelist()}
+    except Exception as error:  # zipfile and numpy raise whatever a wrong byte leads them to
+        raise UnexpectedReply("the arrays in the reply are damaged", "ask again") from error
+
+
+def _refusal(reply: Reply, first: int = 0) -> Esm2Error:
+    if 300 <= reply.status < 400:  # not followed: the token is for this server alone
+        to = ascii(reply.headers.get("location", ""))[1:201]
+        return UnexpectedReply(f"the server redirects to {to}", "give the address that answers")
+    return error_of(reply.status, reply.json(), first)
+
+
+def _array(members: zipfile.ZipFile, name: str) -> Float:
+    with members.open(name) as member:
+        array: Float = np.lib.format.read_array(member, allow_pickle=False)
+    return array
+
+
+class Item:
+    """The arrays of one item of a reply.
+
+    Args:
+        arrays: of the whole reply.
+        index: place of the item in the request.
+        residues: L of its sequence.
+        shape: of the model.
+    """
+
+    def __init__(
+        self, arrays: Mapping[str, Float], index: int, residues: int, shape: Shape
+    ) -> None:
+        self._arrays = arrays
+        self._index = index
+        n, dim = residues, shape.dim
+        self._shapes: dict[str, tuple[int, ...]] = {
+            "mean": (dim,),
+            "per_token": (n, dim),
+            "bos": (dim,),
+            "logits": (n, len(AMINO_ACIDS)),
+            "contacts": (n, n),
+            "attentions": (shape.layers, n),
+            "log_prob": (),
+        }
+
+    def array(self, kind: str, layer: int | None = None) -> Float:
+        """One array.
+
+        Raises:
+            UnexpectedReply: it is not there, or not of its shape, or not float32.
+        """
+        name = f"{self._index}.{kind}" if layer is None else f"{self._index}.{kind}.{layer}"
+        array = self._arrays.get(name)
+        if array is None or array.shape != self._shapes[kind] or array.dtype != np.float32:
+            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise UnexpectedReply(
+                f"the reply has {found} as {name}, not float32 {self._shapes[kind]}"
+            )
+        return array
+
+    def outputs(self, want: Want) -> Outputs:
+        """Everything that was asked for; logits are (L, 20)."""
+        values: dict[str, Any] = {}
+        for kind in KINDS:
+            if not getattr(want, kind):
+                continue
+            if kind in BY_LAYER:
+                values[kind] = {layer: self.array(kind, layer) for layer in want.layers}
+            else:
+                values[kind] = self.array(kind)
+        return Outputs(**values)

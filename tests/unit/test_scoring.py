@@ -1,0 +1,94 @@
+"""log_prob, against torch's log_softmax over fair-esm's logits and against sums done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
+from esm2.scoring import log_prob
+from tests.oracles import fair_esm_outputs
+
+#: The columns as BioLM's documentation lists them.
+COLUMNS = "LAGVSERTIDPKQNFYMHWC"
+
+
+def oracle(logits: np.ndarray, sequence: str) -> float:
+    """The sum over natural residues, residue by residue, in torch and float64."""
+    twenty = torch.from_numpy(logits).double()[:, 4:24].log_softmax(dim=1)
+    natural = [(place, letter) for place, letter in enumerate(sequence) if letter in COLUMNS]
+    return sum(float(twenty[place, COLUMNS.index(letter)]) for place, letter in natural)
+
+
+def random_logits(length: int, scale: float = 4.0) -> np.ndarray:
+    numbers = np.random.default_rng(length).normal(0, scale, (length, 33))
+    return numbers.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    ["M", COLUMNS, "MKTAYIAKQRQISFVKSHFSRQ", "MKXBUZO.-TAY", "XMX", "WWWWWWWWWW"],
+)
+def test_it_is_the_sum_of_log_softmax_over_fair_esms_logits(reference, sequence):
+    tiny = reference("tiny")
+    logits = fair_esm_outputs(tiny.model, sequence)["logits"]
+    got = log_prob(logits, tokenize(sequence))
+    assert got < 0
+    assert got == pytest.approx(oracle(logits, sequence), rel=1e-12)
+
+
+def test_each_residue_counts_once_where_it_stands():
+    """Column and place are not mixed up: one residue is certain, the other has 1 in 20."""
+    logits = np.zeros((2, 33), dtype=np.float32)
+    logits[0, AMINO_ACID_COLUMNS.start + COLUMNS.index("W")] = 100
+    assert log_prob(logits, tokenize("WM")) == pytest.approx(-np.log(20), rel=1e-12)
+    assert log_prob(logits, tokenize("MW")) == pytest.approx(-100 - np.log(20), rel=1e-12)
+
+
+@pytest.mark.parametrize("letter", "XBUZO.-")
+def test_a_letter_that_is_no_natural_amino_acid_is_left_out(letter):
+    logits = random_logits(5)
+    without = log_prob(np.delete(logits, 2, axis=0), tokenize("MKTA"))
+    assert log_prob(logits, tokenize(f"MK{letter}TA")) == pytest.approx(without, rel=1e-12)
+
+
+@pytest.mark.parametrize("sequence", ["X", "XXXXX", "XBUZO.-"])
+def test_nothing_natural_gives_zero(sequence):
+    got = log_prob(random_logits(len(sequence)), tokenize(sequence))
+    assert got == 0.0
+    assert type(got) is float
+
+
+def test_the_columns_beside_the_twenty_have_no_share():
+    logits = random_logits(4)
+    want = log_prob(logits, tokenize("MKTA"))
+    logits[:, :4] = 1e4
+    logits[:, 24:] = 1e4
+    assert log_prob(logits, tokenize("MKTA")) == want
+
+
+def test_adding_a_number_to_all_logits_of_a_residue_changes_nothing():
+    logits = random_logits(4)
+    shifted = logits.astype(np.float64) + np.array([[1e6], [-1e6], [0.0], [3.0]])
+    got = log_prob(shifted, tokenize("MKTA"))
+    assert got == pytest.approx(log_prob(logits, tokenize("MKTA")), rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e30, float(np.finfo(np.float32).max)])
+def test_extreme_logits_stay_finite(scale):
+    """exp of them overflows, in float32 already above 88."""
+    logits = np.full((2, 33), -scale, dtype=np.float32)
+    logits[0, 4:24] = scale
+    logits[1, AMINO_ACID_COLUMNS.start + COLUMNS.index("K")] = scale
+    assert log_prob(logits, tokenize("MK")) == pytest.approx(-np.log(20), rel=1e-12)
+    worst = log_prob(logits, tokenize("MM"))
+    assert np.isfinite(worst)
+    assert worst == pytest.approx(-2 * float(np.float32(scale)), rel=1e-3)
+
+
+def test_the_logits_are_not_changed():
+    logits = random_logits(4)
+    before = logits.copy()
+    log_prob(logits, tokenize("MKTA"))
+    np.testing.assert_array_equal(logits, before)
