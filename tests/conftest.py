@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ if TYPE_CHECKING:  # torch and fair-esm are imported by the tests that use them
     from esm2.engine.engine import Engine
 
 _SEED = 7
+
+# A shell that runs the suite in the background makes it ignore Ctrl-C, and so would every program
+# that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
