@@ -33,6 +33,7 @@ docs: install clients
 	$(BIN)/pytest -q tests/clients --write-table
 
 bench: install
+	$(BIN)/python benchmarks/memory_model.py
 	$(BIN)/python benchmarks/contacts_memory.py
 
 clean:

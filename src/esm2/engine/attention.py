@@ -5,7 +5,7 @@
 Two paths, chosen for each sequence by what it wants, never by its company: a fused kernel
 (`scaled_dot_product_attention`), which never writes the attention map, and an explicit one that
 shows the map to an observer, a few heads at a time, and forgets it. At 2048 residues the maps of
-one layer of the 650M model are 340 MB; a block of them is at most `_BLOCK_ELEMENTS` numbers.
+one layer of the 650M model are 340 MB; a block of them is at most `BLOCK_ELEMENTS` numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from esm2.engine.pack import Pack
 #: Shown (first head, weights) of one layer: softmaxed attention, float32 (heads, L + 2, L + 2).
 Observer = Callable[[int, Tensor], None]
 
-_BLOCK_ELEMENTS = 1 << 23  # 32 MB of float32; larger blocks were not faster on two cores
+BLOCK_ELEMENTS = 1 << 23  # 32 MB of float32
 
 KERNEL = "torch-sdpa"
 
@@ -57,7 +57,7 @@ def attend(
 def _observed(q: Tensor, k: Tensor, v: Tensor, out: Tensor, observer: Observer) -> None:
     """Attention of one sequence, (H, L + 2, head_dim) into `out`, a block of heads at a time."""
     heads, length, _ = q.shape
-    step = max(1, _BLOCK_ELEMENTS // length**2)
+    step = max(1, BLOCK_ELEMENTS // length**2)
     for first in range(0, heads, step):
         block = slice(first, first + step)
         weights = torch.softmax(q[block] @ k[block].transpose(1, 2), dim=-1)

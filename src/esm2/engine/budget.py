@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from esm2.catalog import Shape
+from esm2.engine.attention import BLOCK_ELEMENTS
 from esm2.types import ForwardRequest, Want
 
 _NUMBERS_PER_TOKEN = 10  # in units of D
+_PEAK_NUMBERS_PER_TOKEN = 26  # in units of D, measured
 _FLOAT = 4  # bytes
 
 
@@ -30,7 +32,8 @@ def cost(request: ForwardRequest, shape: Shape) -> int:
 class MemoryModel:
     """Peak bytes of one sequence, beyond the weights.
 
-    Measured against the process by benchmarks/contacts_memory.py; it errs on the high side.
+    Fitted to err on the high side of what a process takes on the CPU, allocator included:
+    benchmarks/memory_model.py has both numbers. On CUDA it has not been measured.
     """
 
     shape: Shape
@@ -38,14 +41,15 @@ class MemoryModel:
     def peak(self, want: Want, residues: int) -> int:
         """Bytes that the forward pass and its outputs need at their peak."""
         tokens = residues + 2
-        numbers = tokens * self.shape.dim * (_NUMBERS_PER_TOKEN + len(want.layers))
+        numbers = tokens * self.shape.dim * (_PEAK_NUMBERS_PER_TOKEN + len(want.layers))
         if want.per_token:
             numbers += tokens * self.shape.dim * len(want.layers)
         if want.needs_attention_weights:
-            # A block of maps before and after softmax: attention._BLOCK_ELEMENTS, or one map.
-            numbers += 2 * max(1 << 23, tokens**2)
+            # Scores, their softmax, the block before it that is not free yet, and copies.
+            block = max(BLOCK_ELEMENTS, tokens**2)
+            numbers += 5 * min(block, self.shape.heads * tokens**2)
         if want.contacts:
-            numbers += 5 * residues**2
+            numbers += 6 * residues**2
         return _FLOAT * numbers
 
     def longest(self, want: Want, available: int, ceiling: int) -> int:
