@@ -1,7 +1,7 @@
 """ESM-2 as a module that learns; the engine's own model holds plain tensors and has no gradients.
 
-    tokens (B, W) -> embedding -> N x [ norm -> attention -> + -> norm -> feed-forward -> + ] -> norm
-    the picked positions alone -> language head -> logits (P, 33)
+    tokens (B, W) -> embedding -> N x [ norm -> attention -> + -> norm -> feed-forward -> + ]
+    the picked positions alone -> norm -> language head -> logits (P, 33)
 
 All rows of a batch are equally long (`training/proteins.py` sees to it), so there is no padding and
 no attention mask. Parameters bear the engine's names (`esm2/engine/names.py`), so that exporting is

@@ -4,9 +4,9 @@
                                             -> AdamW  everything else
     masters (float32) -> copied into the model
 
-Muon turns the update of a matrix into one with equal singular values: about twice as much is
-learned from each token as with AdamW. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon;
-learning rates in AdamW's units as in Liu et al. 2025, arXiv:2502.16982.
+Muon gives the update of a matrix equal singular values, so that no direction waits for the others.
+Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; learning rates in AdamW's units as
+in Liu et al. 2025, arXiv:2502.16982.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Masters:
         """Add the model's gradients to ours and clear them."""
         for name, parameter in self._working.items():
             gradient = self.weights[name].grad
-            assert gradient is not None and parameter.grad is not None
+            assert gradient is not None
+            assert parameter.grad is not None
             gradient.add_(parameter.grad)
             parameter.grad = None
 

@@ -1,7 +1,7 @@
 """Proteins as training batches: rows of one width, cut at random, 15 % of the residues hidden.
 
     proteins of 35 tokens or more, sorted into widths that are multiples of 16
-    width 48:   [ <cls> M K T A ... ]     48 of the tokens of a protein of 48..63, at a random offset
+    width 48:   [ <cls> M K T A ... ]     48 tokens of a protein of 48..63, at a random offset
     width 256:  everything longer than the crop, as often as it is wide
 
 A batch is a function of (seed, step, number) alone, so a run that was interrupted goes on exactly,
