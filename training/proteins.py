@@ -9,12 +9,13 @@ and one process draws the same batches as several. Windows are cut from BOS + re
 model learns where a protein ends only where it does.
 
 The family-wise split is the data's own: the held-out file has no homologue in the training file
-(PROVENANCE.md beside the data), and nothing here mixes the two.
+(PROVENANCE.md beside the data). Those of the structures on which contacts are tested are left out
+too (`homologues`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from esm2 import fasta
 from esm2.alphabet import AMINO_ACID_COLUMNS, MASK, tokenize
+
+_HOMOLOGUES = Path(__file__).with_name("homologues.txt")
 
 _STEP = 16  # tokens between one width and the next
 _NARROWEST = 32
@@ -33,9 +36,22 @@ LEARNING = (0.8, 0.1)
 TESTING = (1.0, 0.0)
 
 
-def read_tokens(path: Path) -> list[NDArray[np.uint8]]:
-    """The tokens of every protein of a FASTA file, BOS and EOS included: uint8 (L + 2,) each."""
-    return [tokenize(record.sequence) for record in fasta.read(path)]
+def read_tokens(path: Path, without: Collection[str] = ()) -> list[NDArray[np.uint8]]:
+    """The tokens of the proteins of a FASTA file, BOS and EOS included: uint8 (L + 2,) each.
+
+    Args:
+        without: ids of records to leave out.
+    """
+    return [tokenize(record.sequence) for record in fasta.read(path) if record.id not in without]
+
+
+def homologues() -> frozenset[str]:
+    """The ids of the training proteins that are akin to one of the 44 structures.
+
+    Left out of the training, so that contacts are tested on proteins of which the model has seen
+    nothing. How the list was made: training/README.md.
+    """
+    return frozenset(_HOMOLOGUES.read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

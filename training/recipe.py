@@ -36,7 +36,7 @@ class Recipe:
     weight_decay: float = 0.1
     warmup: int = 100
     decay: float = 0.4
-    crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.5, 256), (0.85, 1024))
+    crops: tuple[tuple[float, int], ...] = ((0.0, 128), (0.1, 256), (0.5, 512), (0.8, 1024))
 
     def rate(self, step: int) -> float:
         """The share of the peak learning rate at a step, counted from 0."""

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from esm2.alphabet import AMINO_ACID_COLUMNS
 from training.model import Learner
 from training.optimizers import Masters
-from training.proteins import TESTING, Batch, Windows, hide, read_tokens
+from training.proteins import TESTING, Batch, Windows, hide, homologues, read_tokens
 from training.recipe import Recipe
 
 SAVE_EVERY = 100  # steps
@@ -72,7 +72,7 @@ class _Run:
         self._processes = processes
         self._recipe = recipe
         self._out = out
-        proteins = read_tokens(data / "proteins.fasta.gz")
+        proteins = read_tokens(data / "proteins.fasta.gz", without=homologues())
         self._windows = {crop: Windows(proteins, crop) for _, crop in recipe.crops}
         self._valid = _hidden_once(read_tokens(data / "valid.fasta.gz"))[rank::processes]
         torch.manual_seed(recipe.seed)
