@@ -1,8 +1,8 @@
-# make serve | test | check | docs | bench. The first one that needs it makes .venv (.clients).
+# make serve | test | check | docs | demo | bench. The first one that needs it makes .venv (.clients).
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := serve
-.PHONY: install clients serve test check docs bench clean
+.PHONY: install clients serve test check docs demo bench clean
 
 install: .venv/.installed
 
@@ -26,11 +26,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_architecture.py
-	$(BIN)/python tools/docs.py --check
+	$(BIN)/python -m tools.docs --check
 
 docs: install clients
-	$(BIN)/python tools/docs.py
+	$(BIN)/python -m tools.docs
 	$(BIN)/pytest -q tests/clients --write-table
+
+# The checkpoint inside the package, from the proteins in $(DATA); hours, resumed when interrupted.
+demo: install
+	$(BIN)/python -m training $(DATA) build/training --ship
 
 bench: install
 	$(BIN)/python benchmarks/memory_model.py

@@ -109,8 +109,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) / f"{arguments.model}-random"
-        maker = ROOT / "tools" / "random_checkpoint.py"
-        subprocess.run([sys.executable, maker, "--model", arguments.model, directory], check=True)
+        maker = [sys.executable, "-m", "tools.random_checkpoint", arguments.model]
+        subprocess.run([*maker, directory], check=True, cwd=ROOT)
         rows = []
         for length in arguments.lengths:
             for engine in ENGINES:

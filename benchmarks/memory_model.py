@@ -69,8 +69,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         for model in MODELS:
-            maker = [sys.executable, ROOT / "tools" / "random_checkpoint.py", "--model", model]
-            subprocess.run([*maker, f"{directory}/{model}"], check=True)
+            maker = [sys.executable, "-m", "tools.random_checkpoint", model]
+            subprocess.run([*maker, f"{directory}/{model}"], check=True, cwd=ROOT)
             for kind, residues in CASES:
                 one = [sys.executable, __file__, f"{directory}/{model}", kind, str(residues)]
                 done = subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True)

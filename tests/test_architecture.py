@@ -75,7 +75,7 @@ FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 CODE = [
     path
-    for folder in ("src", "tests", "benchmarks", "tools")
+    for folder in ("src", "tests", "benchmarks", "tools", "training")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 MODULES = [path for path in CODE if SOURCE in path.parents]

@@ -1,7 +1,6 @@
 """Make an ESM-2 checkpoint of random weights, in Hugging Face's EsmForMaskedLM layout.
 
-    python tools/random_checkpoint.py --demo                     the one that the package ships
-    python tools/random_checkpoint.py --model esm2-650m OUT      an official shape, for benchmarks
+    python -m tools.random_checkpoint esm2-650m OUT      an official shape, for benchmarks
 
 Every number that such a model gives is meaningless; how long it takes and how much memory it needs
 is not. The same seed gives the same bytes.
@@ -10,41 +9,15 @@ is not. The same seed gives the same bytes.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from esm2.catalog import Shape, find
-
-DEMO_SHAPE = Shape(layers=4, dim=128, heads=8)
-DEMO_DIRECTORY = Path(__file__).parent.parent / "src" / "esm2" / "demo"
+from tools.hugging_face import save
 
 Named = Iterator[tuple[str, np.ndarray]]
-
-
-def config(shape: Shape) -> dict[str, object]:
-    return {
-        "architectures": ["EsmForMaskedLM"],
-        "model_type": "esm",
-        "position_embedding_type": "rotary",
-        "emb_layer_norm_before": False,
-        "token_dropout": True,
-        "hidden_size": shape.dim,
-        "intermediate_size": 4 * shape.dim,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "layer_norm_eps": 1e-5,
-        "vocab_size": 33,
-        "mask_token_id": 32,
-        "pad_token_id": 1,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 1026,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
 
 
 class _Draw:
@@ -92,30 +65,15 @@ class _Draw:
         return self._generator.standard_normal(size, dtype=np.float32) * np.float32(scale)
 
 
-def write(shape: Shape, directory: Path, dtype: type[np.floating], seed: int = 0) -> None:
-    """Write config.json and model.safetensors."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(config(shape), indent=2) + "\n")
-    tensors = {name: array.astype(dtype) for name, array in _Draw(shape, seed).model()}
-    file = directory / "model.safetensors"
-    save_file(tensors, file, metadata={"format": "pt"})
-    file.chmod(0o644)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--demo", action="store_true", help="write src/esm2/demo, as float16")
-    which.add_argument("--model", help="the official model whose shape it gets, as float32")
-    parser.add_argument("directory", type=Path, nargs="?", help="where to, with --model")
+    parser.add_argument("model", help="the official model whose shape it gets")
+    parser.add_argument("directory", type=Path, help="where to write it, as float32")
     arguments = parser.parse_args()
-    if arguments.demo:
-        write(DEMO_SHAPE, DEMO_DIRECTORY, np.float16)
-        return
     official = find(arguments.model)
-    if official is None or arguments.directory is None:
-        parser.error("--model needs the name of an official model and a directory")
-    write(official.shape, arguments.directory, np.float32)
+    if official is None:
+        parser.error(f"{arguments.model} is not the name of an official model")
+    save(official.shape, dict(_Draw(official.shape, seed=0).model()), arguments.directory)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ _HOMOLOGUES = Path(__file__).with_name("homologues.txt")
 _STEP = 16  # tokens between one width and the next
 _NARROWEST = 32
 
+_HELD_OUT_SEED = 1_000_003
 _PICKED = 0.15  # of the natural residues
 #: What becomes of a picked residue, in shares: <mask>, another residue at random; the rest stays.
 LEARNING = (0.8, 0.1)
@@ -104,8 +105,7 @@ def hide(
     Source: Devlin et al. 2019, arXiv:1810.04805; 15 %, 80/10/10 as in Lin et al. 2023.
     """
     flat = tokens.ravel().copy()
-    first, end = AMINO_ACID_COLUMNS.start, AMINO_ACID_COLUMNS.stop
-    natural = np.flatnonzero((flat >= first) & (flat < end))
+    natural = natural_residues(flat)
     picked = np.sort(
         generator.choice(natural, size=max(1, round(_PICKED * len(natural))), replace=False)
     )
@@ -114,5 +114,18 @@ def hide(
     fate = generator.random(len(picked))
     flat[picked[fate < masked]] = MASK
     replaced = picked[(fate >= masked) & (fate < masked + replaced_share)]
+    first, end = AMINO_ACID_COLUMNS.start, AMINO_ACID_COLUMNS.stop
     flat[replaced] = generator.integers(first, end, size=len(replaced))
     return Batch(flat.reshape(tokens.shape), picked, targets)
+
+
+def hidden_once(proteins: Sequence[NDArray[np.uint8]]) -> list[Batch]:
+    """Each protein with 15 % of its natural residues masked, the same ones at every call."""
+    generator = np.random.default_rng(_HELD_OUT_SEED)
+    return [hide(tokens[None].astype(np.int64), generator, TESTING) for tokens in proteins]
+
+
+def natural_residues(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where one of the 20 natural amino acids stands."""
+    natural = (tokens >= AMINO_ACID_COLUMNS.start) & (tokens < AMINO_ACID_COLUMNS.stop)
+    return np.flatnonzero(natural)

@@ -21,20 +21,17 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esm2.alphabet import AMINO_ACID_COLUMNS
 from training.model import Learner
 from training.optimizers import Masters
-from training.proteins import TESTING, Batch, Windows, hide, homologues, read_tokens
+from training.proteins import Batch, Windows, hidden_once, homologues, read_tokens
 from training.recipe import Recipe
 
 SAVE_EVERY = 100  # steps
 VALIDATE_EVERY = 250
 LOG_EVERY = 25
-
-_VALID_SEED = 1_000_003  # what is hidden in the held-out proteins: the same at every visit
 
 
 def launch(recipe: Recipe, data: Path, out: Path, processes: int) -> None:
@@ -74,7 +71,7 @@ class _Run:
         self._out = out
         proteins = read_tokens(data / "proteins.fasta.gz", without=homologues())
         self._windows = {crop: Windows(proteins, crop) for _, crop in recipe.crops}
-        self._valid = _hidden_once(read_tokens(data / "valid.fasta.gz"))[rank::processes]
+        self._valid = hidden_once(read_tokens(data / "valid.fasta.gz"))[rank::processes]
         torch.manual_seed(recipe.seed)
         self._model = Learner(recipe.shape).bfloat16()
         self._masters = Masters(self._model, recipe)
@@ -164,7 +161,7 @@ class _Run:
     def _save(self) -> None:
         if self._rank == 0:
             state = self._masters.state() | {
-                "recipe": dataclasses.asdict(self._recipe) | {"steps": 0},
+                "recipe": _identity(self._recipe),
                 "step": self._step,
                 "tokens": self._tokens,
                 "seconds": self._seconds,
@@ -178,14 +175,16 @@ class _Run:
         if not file.exists():
             return
         state = torch.load(file, weights_only=True)
+        if state["recipe"] != _identity(self._recipe):
+            raise SystemExit(f"{file} is of another recipe; go on with that one, or move it away")
         self._masters.restore(state)
         self._step, self._tokens = state["step"], state["tokens"]
         self._seconds = state["seconds"]
 
 
-def _hidden_once(proteins: list[NDArray[np.uint8]]) -> list[Batch]:
-    generator = np.random.default_rng(_VALID_SEED)
-    return [hide(tokens[None].astype(np.int64), generator, TESTING) for tokens in proteins]
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What must not change when a run goes on; its length may."""
+    return dataclasses.asdict(recipe) | {"steps": 0}
 
 
 def _shown(entry: dict[str, Any]) -> str:

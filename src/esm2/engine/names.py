@@ -95,7 +95,7 @@ def rename(path: Path, layers: int, tensors: Mapping[str, Tensor], layout: Layou
     Raises:
         CheckpointError: a name that ESM-2 of that many layers has not, or two for one tensor.
     """
-    spelling = dict(_spelling(layers, layout))
+    spelling = dict(spelled(layers, layout))
     ours_of = {theirs: ours for ours, theirs in spelling.items()}
     ours_of |= dict.fromkeys(_SHARED_INV_FREQ, "inv_freq")
     renamed: dict[str, Tensor] = {}
@@ -112,7 +112,8 @@ def rename(path: Path, layers: int, tensors: Mapping[str, Tensor], layout: Layou
     return NamedTensors(path, renamed, spelling)
 
 
-def _spelling(layers: int, layout: Layout) -> Iterator[tuple[str, str]]:
+def spelled(layers: int, layout: Layout) -> Iterator[tuple[str, str]]:
+    """(our name, the name in that layout) of every tensor that ESM-2 of so many layers may have."""
     for row in _TABLE:
         ours, theirs = row[0], row[layout.value]
         for i in range(layers) if "{i}" in ours else (0,):
