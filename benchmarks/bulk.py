@@ -1,0 +1,174 @@
+"""Bulk embedding of real proteins with esm2-demo: time, speed and peak memory, beside esm-extract.
+
+    python -m benchmarks.bulk ../shared/data/proteins.fasta.gz
+
+`esm2 embed` writes one .h5, and `esm2 extract` the .pt files of esm-extract, both with the mean of
+the last layer, as processes of their own. The rival is fair-esm 2.0.0 with the loop of its
+scripts/extract.py (batches of 4096 tokens, sorted by length, a .pt file a record) on the same
+weights, in turn with ours and on the same records; it is slow, so it gets the first --rival of
+them, which are a random sample. Peak memory is the resident set at its highest (wait4). At last
+the .h5 of a million synthetic records is written from a journal of their embeddings, without a
+model: what the output costs when the input is long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed import machine
+from esm2 import fasta, store
+from esm2.catalog import DEMO_SLUG
+from esm2.runtime import DEMO_DIRECTORY
+from esm2.types import Outputs, Record
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "benchmarks/results/bulk.json"
+ESM2 = [sys.executable, "-c", "from esm2.cli import main; main()"]
+
+
+def measure(command: Sequence[str | Path]) -> dict[str, float]:
+    """Run a command to its end: seconds on the clock, and the peak of its memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "peak_mb": round(usage.ru_maxrss / 1024, 1),
+    }
+
+
+def rival(source: Path, directory: Path) -> None:
+    """esm-extract with --include mean, in this process."""
+    import torch
+    from esm import FastaBatchedDataset
+    from torch.utils.data import DataLoader
+
+    from benchmarks.speed.rivals.fair_esm import load
+
+    model = load(DEMO_DIRECTORY).model
+    dataset = FastaBatchedDataset.from_file(source)
+    batches = dataset.get_batch_indices(4096, extra_toks_per_seq=1)
+    converter = model.alphabet.get_batch_converter(1022)
+    loader = DataLoader(dataset, collate_fn=converter, batch_sampler=batches)
+    layer = model.num_layers
+    directory.mkdir()
+    with torch.no_grad():
+        for labels, strings, tokens in loader:
+            hidden = model(tokens, repr_layers=[layer])["representations"][layer]
+            for row, label in enumerate(labels):
+                length = min(1022, len(strings[row]))
+                mean = hidden[row, 1 : length + 1].mean(0).clone()
+                content = {"label": label, "mean_representations": {layer: mean}}
+                torch.save(content, directory / f"{label.replace('/', '_')}.pt")
+
+
+def million(work: Path, records: int = 1_000_000) -> None:
+    """Keep and write embeddings of synthetic records, in this process."""
+    run = store.Run(
+        model=DEMO_SLUG,
+        weights_sha256="0" * 64,
+        weights_kind="demo",
+        device="cpu",
+        dtype="float32",
+        include=("mean",),
+        layers=(6,),
+        dim=192,
+        long="error",
+        max_residues=2048,
+        format=".h5",
+        keys="id",
+    )
+    vector = np.random.default_rng(0).random(192, np.float32)
+    with store.Journal(work / "million.h5", run) as journal:
+        for i in range(records):
+            name = f"sp|P{i:07d}|SYNTHETIC"
+            record = Record(name, f"{name} a protein", "MKTAYIAKQR", 2 * i + 1)
+            journal.add(record, Outputs(mean={6: vector}), length=10, used=10, windows=1)
+        store.duplicates(journal)
+        store.commit(work / "million.h5", journal, {"esm2": "benchmark"})
+
+
+def sample(source: Path, target: Path, count: int) -> dict[str, int]:
+    """The first records of a file, plain, two lines each."""
+    records = residues = 0
+    with target.open("w") as out:
+        for record in itertools.islice(fasta.read(source), count):
+            out.write(f">{record.header}\n{record.sequence}\n")
+            records += 1
+            residues += len(record.sequence)
+    return {"records": records, "residues": residues}
+
+
+def contest(given: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
+    """All runs, in turn."""
+    whole, part = work / "whole.fasta", work / "part.fasta"
+    sizes = {whole: sample(given.fasta, whole, given.records)}
+    sizes[part] = sample(given.fasta, part, given.rival)
+    ours = [*ESM2, "extract", DEMO_SLUG]
+    last = ["--include", "mean", "--repr_layers", "-1"]
+    runs = [
+        ("esm2 embed, .h5", whole, [*ESM2, "embed", whole, "-o", work / "whole.h5", "-q"]),
+        ("esm2 embed, .h5", part, [*ESM2, "embed", part, "-o", work / "part.h5", "-q"]),
+        ("esm2 extract, .pt", part, [*ours, part, work / "pt", *last]),
+        (
+            "esm-extract, .pt",
+            part,
+            [sys.executable, "-m", "benchmarks.bulk", "--one", part, work / "rival"],
+        ),
+    ]
+    rows = []
+    for name, source, command in runs:
+        row = {"what": name, **sizes[source], **measure(command)}
+        row["residues_per_second"] = round(row["residues"] / row["seconds"])
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    command = [sys.executable, "-m", "benchmarks.bulk", "--million", work]
+    row = {"what": "writing .h5, no model", "records": 1_000_000, **measure(command)}
+    print(json.dumps(row), flush=True)
+    return [*rows, row]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("fasta", type=Path, nargs="?")
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--rival", type=int, default=5_000)
+    parser.add_argument("--one", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--million", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        rival(*given.one)
+    elif given.million:
+        million(given.million)
+    elif given.fasta is None:
+        parser.error("name a FASTA file")
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            rows = contest(given, Path(work))
+        result = {
+            "command": f"python -m benchmarks.bulk FASTA --records {given.records}"
+            f" --rival {given.rival}",
+            "machine": machine.identity(),
+            "software": machine.software("default"),
+            "rows": rows,
+        }
+        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
