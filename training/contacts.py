@@ -94,7 +94,7 @@ def attention_maps(model: ESM2, sequence: str) -> NDArray[np.float32]:
 
 def fit(checkpoint: Path, structures: Sequence[Structure]) -> Regression:
     """Fit the head of a checkpoint that has none yet."""
-    model = load_checkpoint(checkpoint, _CPU, torch.float32).model
+    model = load_checkpoint(checkpoint, _CPU).model
     features, touching = [], []
     for structure in structures:
         pairs = np.triu_indices(len(structure.sequence), FIT_SEPARATION)

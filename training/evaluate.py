@@ -43,9 +43,9 @@ _PARTS = 7
 def evaluate(data: Path, checkpoint: Path) -> dict[str, Any]:
     """All figures of a checkpoint."""
     engine = Engine.load(checkpoint, "evaluated", device="cpu")
-    proteins = read_tokens(data / "valid.fasta.gz")
+    held_out = data / "valid.fasta.gz"
+    proteins = read_tokens(held_out)
     batches = hidden_once(proteins)
-    nats = np.concatenate(_nats_of_each(engine, batches))
     real = _nats_of_all_residues(engine, proteins)
     shuffled = _nats_of_all_residues(engine, _shuffled(proteins))
     training = read_tokens(data / "proteins.fasta.gz", without=homologues())
@@ -53,8 +53,8 @@ def evaluate(data: Path, checkpoint: Path) -> dict[str, Any]:
     return {
         "weights_sha256": engine.decided.weights_sha256,
         "held_out_proteins": len(proteins),
-        "masked_residues": len(nats),
-        "masked_perplexity": _perplexity(nats),
+        "masked_residues": len(by_frequency),
+        "masked_perplexity": masked_perplexity(engine, held_out),
         "pairs": {
             "real_below_shuffled": round(float((real < shuffled).mean()), 3),
             "mean_real_perplexity": round(float(np.exp(real).mean()), 3),
@@ -64,6 +64,12 @@ def evaluate(data: Path, checkpoint: Path) -> dict[str, Any]:
         "bigram_perplexity": _perplexity(by_neighbour),
         "contacts": _contacts(engine, data / "structures"),
     }
+
+
+def masked_perplexity(engine: Engine, held_out: Path) -> float:
+    """That of the proteins of a FASTA file, 15 % of the residues masked, the same at every call."""
+    nats = _nats_of_each(engine, hidden_once(read_tokens(held_out)))
+    return _perplexity(np.concatenate(nats))
 
 
 def _nats_of_all_residues(

@@ -59,6 +59,7 @@ def _work(rank: int, processes: int, recipe: Recipe, data: Path, out: Path, meet
     )
     try:
         _Run(rank, processes, recipe, data, out).run()
+        dist.barrier()  # gloo may abort a process whose peer is still at work when it leaves
     finally:
         dist.destroy_process_group()
 
