@@ -2,7 +2,6 @@
 
 weights     checkpoint on disk -> tensors, checked          pack        sequences -> one tensor
 model       the forward pass                                attention   rotary   contacts
-readout     hidden states and maps -> Outputs               budget      what a request costs
-    device      what was asked for -> what is used
+readout     hidden states and maps -> Outputs               device      asked for -> used
 engine      all of it behind `run`, which is an Executor
 """

@@ -38,8 +38,8 @@ class Config:
     tied: bool
 
 
-def assemble(config: Config, named: NamedTensors, device: torch.device, dtype: torch.dtype) -> ESM2:
-    """Build the model, each tensor moved to its device and dtype (nothing is copied that fits).
+def assemble(config: Config, named: NamedTensors, device: torch.device) -> ESM2:
+    """Build the float32 model, each tensor moved to its device (nothing is copied that fits).
 
     Raises:
         CheckpointError: a tensor is missing, extra, misshapen, or contradicts the configuration.
@@ -50,7 +50,7 @@ def assemble(config: Config, named: NamedTensors, device: torch.device, dtype: t
                 f"tensor {named.spelling.get(name, name)} is {tensor.dtype}, not floating point"
             )
             raise CheckpointError(named.path, reason)
-    moved = {name: tensor.to(device, dtype) for name, tensor in named.tensors.items()}
+    moved = {name: tensor.to(device, torch.float32) for name, tensor in named.tensors.items()}
     return _Parts(config, named, moved).model()
 
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from esm2.budget import BLOCK_ELEMENTS
 from esm2.engine.pack import Pack
 
 #: Shown (first head, weights) of one layer: softmaxed attention, float32 (heads, L + 2, L + 2).
 Observer = Callable[[int, Tensor], None]
 
-BLOCK_ELEMENTS = 1 << 23  # 32 MB of float32
 
 KERNEL = "torch-sdpa"
 
@@ -60,6 +60,7 @@ def _observed(q: Tensor, k: Tensor, v: Tensor, out: Tensor, observer: Observer) 
     step = max(1, BLOCK_ELEMENTS // length**2)
     for first in range(0, heads, step):
         block = slice(first, first + step)
-        weights = torch.softmax(q[block] @ k[block].transpose(1, 2), dim=-1)
-        out[block] = weights @ v[block]
+        scores = q[block] @ k[block].transpose(1, 2)
+        weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+        out[block] = weights.to(v.dtype) @ v[block]
         observer(first, weights)

@@ -43,8 +43,8 @@ class ContactSum:
 
     def __init__(self, head: ContactHead, residues: int) -> None:
         self._head = head
-        self._maps = head.weight.new_zeros(residues, residues)
-        self._correction = head.weight.new_zeros(residues, residues)
+        #: M - C / 2, without the bias: this and its transpose add up to the logits.
+        self.half = head.weight.new_zeros(residues, residues)
 
     def add(self, layer: int, first_head: int, weights: Tensor) -> None:
         """Add a block of heads of one layer.
@@ -56,12 +56,11 @@ class ContactSum:
         """
         coefficients = self._head.weight[layer, first_head : first_head + len(weights)]
         for coefficient, map_ in zip(coefficients.tolist(), weights, strict=True):
-            self._maps.add_(map_, alpha=coefficient)
+            self.half.add_(map_, alpha=coefficient)
         sums = weights.sum(2) + weights.sum(1)
         scaled = sums * (coefficients / sums.sum(1)).unsqueeze(1)
-        self._correction.addmm_(scaled.T, sums)
+        self.half.addmm_(scaled.T, sums, alpha=-0.5)
 
     def probabilities(self) -> Tensor:
         """Contact probabilities, float32 (L, L), symmetric, once all layers were added."""
-        logits = self._maps + self._maps.T
-        return logits.sub_(self._correction).add_(self._head.bias).sigmoid_()
+        return (self.half + self.half.T).add_(self._head.bias).sigmoid_()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from pathlib import Path
 
 import torch
 
+from esm2 import budget
+from esm2.catalog import Shape
+from esm2.engine.native import library
 from esm2.errors import SettingsError
 
-DTYPES = {"float32": torch.float32}
+#: Those that torch computes in; int8 is the native library's alone.
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,16 +42,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(name: str) -> str:
+def choose_dtype(name: str, device: torch.device) -> str:
     """Resolve a dtype setting: float32 is what auto means.
 
     Raises:
-        SettingsError: the engine does not compute in it.
+        SettingsError: the engine does not compute in it on this device.
     """
     if name == "auto":
         return "float32"
-    if name not in DTYPES:
-        raise SettingsError(f"dtype {name!r} is not supported; use auto or float32")
+    if name not in (*DTYPES, "int8"):
+        raise SettingsError(f"dtype {name!r} is not supported; use auto, {', '.join(DTYPES)}, int8")
+    if name == "float16" and device.type == "cpu":
+        raise SettingsError("dtype 'float16' is for CUDA; on the CPU bfloat16 is the fast one")
     return name
 
 
@@ -61,8 +69,10 @@ def available_bytes(device: torch.device) -> int:
     """Memory that is free now on the device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")  # counts reclaimable cache as free, which sysconf does not
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return budget.free_bytes()
+
+
+def native_threads(shape: Shape, device: torch.device, dtype: str) -> int:
+    """The threads of the native library for such a model; 0 where torch computes it."""
+    native = device.type == "cpu" and library.available(shape, dtype)
+    return torch.get_num_threads() if native else 0

@@ -9,27 +9,43 @@ batcher's work. A sequence's numbers never depend on the others of its pack (flo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from esm2.catalog import DEMO_SLUG, find
-from esm2.engine import attention, budget
+from esm2.catalog import DEMO_SLUG, Shape, find
+from esm2.engine import attention
 from esm2.engine.attention import Observer
+from esm2.engine.contacts import ContactHead
 from esm2.engine.device import DTYPES, choose_device, choose_dtype
 from esm2.engine.model import ESM2
-from esm2.engine.pack import pack
-from esm2.engine.readout import MapReader, read
+from esm2.engine.native import library
+from esm2.engine.native.library import Kernels
+from esm2.engine.native.model import NativeESM2
+from esm2.engine.pack import Pack, pack
+from esm2.engine.readout import MapReader, read, wanted_rows
 from esm2.engine.weights import load_checkpoint
-from esm2.errors import CheckpointError, ContactsUnavailable, EngineError
+from esm2.errors import CheckpointError, ContactsUnavailable, EngineError, SettingsError
 from esm2.types import Decided, ForwardRequest, Outputs
+
+# Below this share of rows that are wanted of the last layer, it is computed for them alone.
+_FEW_ROWS = 0.8
 
 
 class Engine:
     """One checkpoint on one device. Calls to `run` must not overlap."""
 
-    def __init__(self, model: ESM2, decided: Decided, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: ESM2 | NativeESM2,
+        contact_head: ContactHead | None,
+        decided: Decided,
+        device: torch.device,
+    ) -> None:
         self._model = model
+        self._contact_head = contact_head
         self._device = device
         self.decided = decided
 
@@ -42,6 +58,8 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         pack_tokens: int = 4096,
+        kernel: str = "auto",
+        share: int = 1,
     ) -> Engine:
         """Load a checkpoint by memory map.
 
@@ -49,15 +67,21 @@ class Engine:
             path: a Hugging Face directory, or fair-esm's X.pt.
             slug: the name it answers under; an official one must have the official shape.
             device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1", ...
-            dtype: "auto" or "float32".
+            dtype: "auto" (float32), "float32", "bfloat16", "int8" (CPU), "float16" (CUDA).
             pack_tokens: cost budget of a forward pass; only recorded here.
+            kernel: "auto" (on the CPU the native library's best, if it knows the model), or one by
+                name: "torch-sdpa", or "native-avx2" and the like.
+            share: how many processes like this one share the cores; torch's threads are divided.
 
         Raises:
             CheckpointError: it is not an ESM-2 checkpoint, or not one of that slug's shape.
             SettingsError: no such device or dtype.
         """
-        where, dtype = choose_device(device), choose_dtype(dtype)
-        loaded = load_checkpoint(path, where, DTYPES[dtype])
+        if share > 1:
+            torch.set_num_threads(max(1, torch.get_num_threads() // share))
+        where = choose_device(device)
+        dtype = choose_dtype(dtype, where)
+        loaded = load_checkpoint(path, where)
         official = find(slug)
         shape = loaded.model.shape
         if official and official.shape != shape:
@@ -67,22 +91,27 @@ class Engine:
             kind = "official"
         else:
             kind = "demo" if slug == DEMO_SLUG else "custom"
+        kernels = _choose_kernels(kernel, shape, where, dtype)
         decided = Decided(
             slug=slug,
             shape=shape,
             device=str(where),
             dtype=dtype,
-            kernel=attention.KERNEL,
+            kernel=kernels.name if kernels else attention.KERNEL,
             weights_sha256="+".join(loaded.sha256),
             weights_kind=kind,
             contacts=loaded.model.contact_head is not None,
             pack_tokens=pack_tokens,
+            threads=torch.get_num_threads() if kernels else 0,
         )
-        return cls(loaded.model, decided, where)
-
-    def cost(self, request: ForwardRequest) -> int:
-        """What a request adds to a pack, in tokens."""
-        return budget.cost(request, self.decided.shape)
+        contacts = loaded.model.contact_head
+        if kernels is None:
+            blocks = tuple(block.to(DTYPES[dtype]) for block in loaded.model.blocks)
+            return cls(replace(loaded.model, blocks=blocks), contacts, decided, where)
+        native = NativeESM2(loaded.model, kernels, decided.threads)
+        if contacts:  # of its own, so that nothing holds the mapped file
+            contacts = ContactHead(contacts.weight.clone(), contacts.bias.clone())
+        return cls(native, contacts, decided, where)
 
     @torch.inference_mode()
     def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
@@ -98,25 +127,62 @@ class Engine:
             ContactsUnavailable: contacts are wanted and there is no contact head.
             EngineError: out of memory, or numbers that are not finite.
         """
-        model = self._model
-        if model.contact_head is None and any(request.want.contacts for request in requests):
+        shape = self.decided.shape
+        if self._contact_head is None and any(request.want.contacts for request in requests):
             raise ContactsUnavailable(self.decided.slug)
         packed = pack([request.tokens for request in requests], self._device)
         maps = [
-            MapReader(model, request) if request.want.needs_attention_weights else None
+            MapReader(shape, self._contact_head, self._device, request)
+            if request.want.needs_attention_weights
+            else None
             for request in requests
         ]
+
+        keep = {layer for request in requests for layer in request.want.embedded_layers}
+        if any(request.want.logits for request in requests):
+            keep.add(shape.layers)
+        depth = max(request.want.depth(shape.layers) for request in requests)
+        try:
+            hidden = self._forward(requests, packed, keep, depth, maps)
+            return read(requests, packed, hidden, maps, self._model.language_head)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            # torch's CPU allocator reports out of memory as a plain RuntimeError.
+            raise EngineError(f"the forward pass failed: {str(error).splitlines()[0]}") from error
+
+    def _forward(
+        self,
+        requests: list[ForwardRequest],
+        packed: Pack,
+        keep: set[int],
+        depth: int,
+        maps: list[MapReader | None],
+    ) -> dict[int, Tensor]:
+        if isinstance(self._model, NativeESM2):
+            rows = wanted_rows(requests, packed, depth, self.decided.shape.layers)
+            few = len(rows) < _FEW_ROWS * len(packed.token_ids)
+            return self._model.forward(packed, keep, depth, maps, rows if few else None)
 
         def watch(layer: int) -> Sequence[Observer | None]:
             return [reader.observer(layer) if reader else None for reader in maps]
 
-        keep = {layer for request in requests for layer in request.want.embedded_layers}
-        if any(request.want.logits for request in requests):
-            keep.add(model.shape.layers)
-        depth = max(request.want.depth(model.shape.layers) for request in requests)
-        try:
-            hidden = model.forward(packed, keep, depth, watch)
-            return read(model, requests, packed, hidden, maps)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            # torch's CPU allocator reports out of memory as a plain RuntimeError.
-            raise EngineError(f"the forward pass failed: {str(error).splitlines()[0]}") from error
+        return self._model.forward(packed, keep, depth, watch)
+
+
+def _choose_kernels(name: str, shape: Shape, device: torch.device, dtype: str) -> Kernels | None:
+    """The native kernels to use; None for torch.
+
+    Raises:
+        SettingsError: a kernel was asked for by name that cannot be had.
+    """
+    found = library.available(shape, dtype) if device.type == "cpu" else []
+    named = [kernels for kernels in found if name in ("auto", kernels.name)]
+    if named:
+        return named[0]
+    if dtype in DTYPES and name in ("auto", attention.KERNEL):
+        return None
+    if name == "auto":
+        raise SettingsError(
+            f"dtype {dtype} is computed only by the native library, which cannot on {device}"
+            f" for {shape}: it needs a CPU with AVX-512 BF16 and VNNI"
+        )
+    raise SettingsError(f"kernel {name!r} cannot be used for {shape} in {dtype} on {device}")

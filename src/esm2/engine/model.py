@@ -13,7 +13,7 @@ doi:10.1126/science.ade2574.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,11 @@ class Linear:
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        """In the dtype of the weights."""
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+    def to(self, dtype: torch.dtype) -> Linear:
+        return Linear(self.weight.to(dtype), self.bias.to(dtype))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +74,16 @@ class Block:
         x = self.attention_norm(x)
         q, k, v = (f(x).view(len(x), heads, -1) for f in (self.query, self.key, self.value))
         scale = q.shape[-1] ** -0.5
-        return self.out(attend(rotate(q * scale), rotate(k), v, pack, observers))
+        q, k = rotate(q * scale).to(v.dtype), rotate(k).to(v.dtype)
+        return self.out(attend(q, k, v, pack, observers))
 
     def feed_forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(self.ffn_norm(x))))
+
+    def to(self, dtype: torch.dtype) -> Block:
+        """Its linear layers, and so its products, in a dtype; norms stay as they are."""
+        names = ("query", "key", "value", "out", "up", "down")
+        return replace(self, **{name: getattr(self, name).to(dtype) for name in names})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +98,9 @@ class LanguageHead:
         """(rows, D) -> (rows, 33)."""
         return self.output(self.norm(F.gelu(self.dense(x))))
 
+
+#: Hidden states of the last layer (rows, D) to logits (rows, 33).
+Head = Callable[[Tensor], Tensor]
 
 #: For one attention layer (0-based): who watches each sequence's maps.
 Watch = Callable[[int], Sequence[Observer | None]]
@@ -148,6 +161,11 @@ class ESM2:
             return x
         masked = pack.token_ids == MASK
         x = x.masked_fill(masked.unsqueeze(1), 0.0)
-        lengths = torch.tensor(pack.lengths, device=x.device)
-        observed = pack.counts(masked).to(x.dtype) / lengths
-        return x * (1 - _TRAINING_MASK_RATIO) / (1 - pack.per_token(observed)).unsqueeze(1)
+        return x * pack.per_token(embedding_scale(pack)).unsqueeze(1)
+
+
+def embedding_scale(pack: Pack) -> Tensor:
+    """What token dropout multiplies each sequence's embeddings by, float32 (B,)."""
+    lengths = torch.tensor(pack.lengths, device=pack.token_ids.device)
+    observed = pack.counts(pack.token_ids == MASK).to(torch.float32) / lengths
+    return (1 - _TRAINING_MASK_RATIO) / (1 - observed)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -48,6 +49,10 @@ class Pack:
         """Where each sequence lies along T."""
         return (slice(start, end) for start, end in self._bounds())
 
+    def offsets(self) -> Tensor:
+        """`cu_seqlens` for a kernel: int64 (B + 1,), on the host."""
+        return torch.tensor(self.cu_seqlens, dtype=torch.int64)
+
     def per_token(self, values: Tensor) -> Tensor:
         """Repeat one value a sequence for each of its tokens: (B,) -> (T,)."""
         repeats = torch.tensor(self.lengths, device=values.device)
@@ -55,7 +60,8 @@ class Pack:
 
     def counts(self, flags: Tensor) -> Tensor:
         """Count set flags in each sequence: bool (T,) -> int64 (B,)."""
-        return torch.stack([flags[span].sum() for span in self.spans()])
+        before = F.pad(flags.cumsum(0), (1, 0))[list(self.cu_seqlens)]
+        return before.diff()
 
     def _bounds(self) -> Iterator[tuple[int, int]]:
         return zip(self.cu_seqlens, self.cu_seqlens[1:], strict=False)

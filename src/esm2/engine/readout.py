@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from esm2.alphabet import MASK
+from esm2.catalog import Shape
 from esm2.engine.attention import Observer
-from esm2.engine.contacts import ContactSum
-from esm2.engine.model import ESM2
+from esm2.engine.contacts import ContactHead, ContactSum
+from esm2.engine.model import Head
 from esm2.engine.pack import Pack
 from esm2.errors import NotFinite
 from esm2.types import Float, ForwardRequest, Outputs
@@ -29,16 +31,18 @@ _RESIDUES = slice(1, -1)
 class MapReader:
     """What one sequence wants from its attention maps, added up while the layers run."""
 
-    def __init__(self, model: ESM2, request: ForwardRequest) -> None:
+    def __init__(
+        self, shape: Shape, head: ContactHead | None, device: torch.device, request: ForwardRequest
+    ) -> None:
         residues = len(request.tokens) - 2
         self._contacts: ContactSum | None = None
         self._attentions: Tensor | None = None
         if request.want.contacts:
-            assert model.contact_head is not None, "refused by Engine.run"
-            self._contacts = ContactSum(model.contact_head, residues)
+            assert head is not None, "refused by Engine.run"
+            self._contacts = ContactSum(head, residues)
         if request.want.attentions:
-            self._attentions = model.embedding.new_zeros(model.shape.layers, residues)
-        self._heads = model.shape.heads
+            self._attentions = torch.zeros(shape.layers, residues, device=device)
+        self._heads = shape.heads
 
     def observer(self, layer: int) -> Observer:
         """The observer of one attention layer, 0-based."""
@@ -53,6 +57,10 @@ class MapReader:
 
         return see
 
+    def buffers(self) -> tuple[Tensor | None, Tensor | None]:
+        """Where contacts (`ContactSum.half`) and attentions (N, L) are added up by others."""
+        return self._contacts.half if self._contacts else None, self._attentions
+
     def contacts(self) -> Float | None:
         return None if self._contacts is None else _host(self._contacts.probabilities(), "contacts")
 
@@ -60,12 +68,35 @@ class MapReader:
         return None if self._attentions is None else _host(self._attentions, "attentions")
 
 
+def wanted_rows(requests: Sequence[ForwardRequest], pack: Pack, layer: int, last: int) -> Tensor:
+    """The rows of T that anybody reads of a layer's hidden states.
+
+    Args:
+        layer: 0..N.
+        last: N, where logits are read.
+
+    Returns:
+        int32, ascending.
+    """
+    rows = []
+    for request, span in zip(requests, pack.spans(), strict=True):
+        tokens, want = request.tokens, request.want
+        wanted = np.zeros(len(tokens), dtype=bool)
+        if layer in want.embedded_layers:
+            wanted[_RESIDUES] |= want.mean or want.per_token
+            wanted[0] |= want.bos
+        if want.logits and layer == last:
+            wanted[_RESIDUES] |= tokens[_RESIDUES] == MASK if want.masks_only else True
+        rows.append(np.flatnonzero(wanted) + span.start)
+    return torch.from_numpy(np.concatenate(rows).astype(np.int32))
+
+
 def read(
-    model: ESM2,
     requests: Sequence[ForwardRequest],
     pack: Pack,
     hidden: dict[int, Tensor],
     maps: Sequence[MapReader | None],
+    head: Head,
 ) -> list[Outputs]:
     """The outputs of each request of a pack.
 
@@ -73,11 +104,12 @@ def read(
         requests: in the order of the pack.
         hidden: layer -> (T, D), every layer that any request wants, N for logits.
         maps: the map reader of each request that has one, after the forward pass.
+        head: the language head.
 
     Raises:
         NotFinite: the model gave NaN or infinity.
     """
-    logits = _logits(model, requests, pack, hidden)
+    logits = _logits(head, requests, pack, hidden)
     return [
         _read_one(request, {n: hidden[n][span] for n in request.want.embedded_layers}, seen, own)
         for request, span, seen, own in zip(requests, pack.spans(), maps, logits, strict=True)
@@ -90,7 +122,7 @@ def _read_one(
     """One sequence: `rows` is layer -> (L + 2, D), `logits` is (L, 33)."""
     want = request.want
     return Outputs(
-        mean={n: _host(x[_RESIDUES].mean(0), "mean") for n, x in rows.items() if want.mean},
+        mean={n: _host(_mean(x[_RESIDUES]), "mean") for n, x in rows.items() if want.mean},
         per_token={n: _host(x[_RESIDUES], "per_token") for n, x in rows.items() if want.per_token},
         bos={n: _host(x[0], "bos") for n, x in rows.items() if want.bos},
         logits=None if logits is None else _host(logits, "logits"),
@@ -99,17 +131,30 @@ def _read_one(
     )
 
 
+def _mean(rows: Tensor) -> Tensor:
+    """(L, D) -> (D,), summed in float64."""
+    if rows.device.type != "cpu":
+        return rows.mean(0, dtype=torch.float64)
+    # By numpy: torch would wake its threads, which then stay awake beside the native library's.
+    return torch.from_numpy(np.add.reduce(rows.numpy(), axis=0, dtype=np.float64) / len(rows))
+
+
 def _logits(
-    model: ESM2, requests: Sequence[ForwardRequest], pack: Pack, hidden: dict[int, Tensor]
+    head: Head, requests: Sequence[ForwardRequest], pack: Pack, hidden: dict[int, Tensor]
 ) -> list[Tensor | None]:
-    """(L, 33) for each request that wants logits; the head runs once, on their residues only."""
+    """(rows, 33) for each request that wants logits; the head runs once, on their rows only."""
     wanted = [request.want.logits for request in requests]
     if not any(wanted):
         return [None] * len(requests)
-    last = hidden[model.shape.layers]
-    spans = [span for span, want in zip(pack.spans(), wanted, strict=True) if want]
-    rows = [last[span][_RESIDUES] for span in spans]
-    logits = iter(torch.split(model.language_head(torch.cat(rows)), [len(own) for own in rows]))
+    last = hidden[max(hidden)]
+    rows = []
+    for request, span in zip(requests, pack.spans(), strict=True):
+        if request.want.logits:
+            residues = last[span][_RESIDUES]
+            if request.want.masks_only:
+                residues = residues[torch.from_numpy(request.tokens[_RESIDUES] == MASK)]
+            rows.append(residues)
+    logits = iter(torch.split(head(torch.cat(rows)), [len(own) for own in rows]))
     return [next(logits) if want else None for want in wanted]
 
 

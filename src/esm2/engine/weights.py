@@ -41,14 +41,12 @@ class Loaded:
     sha256: tuple[str, ...]
 
 
-def load_checkpoint(path: Path, device: torch.device, dtype: torch.dtype) -> Loaded:
-    """Load a checkpoint.
+def load_checkpoint(path: Path, device: torch.device) -> Loaded:
+    """Load a checkpoint in float32.
 
     Args:
         path: a Hugging Face directory or a fair-esm `.pt` file.
-        device: where the tensors go; on the CPU, tensors that already have `dtype` stay views
-            of the file.
-        dtype: what the tensors are converted to.
+        device: where the tensors go; on the CPU, float32 tensors stay views of the file.
 
     Raises:
         CheckpointError: it is not an ESM-2 checkpoint; the message names the tensor or setting.
@@ -65,7 +63,7 @@ def load_checkpoint(path: Path, device: torch.device, dtype: torch.dtype) -> Loa
         hashes = tuple(_sha256(file) for file in sorted(files))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
-    return Loaded(assemble(config, named, device, dtype), hashes)
+    return Loaded(assemble(config, named, device), hashes)
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,179 @@
+"""The native library: found, asked what this CPU can do, its structs.
+
+    ctypes  ->  libesm2.so  ->  Kernels of one instruction set and dtype
+
+The library is built with the package (hatch_build.py) and never required: without it, or on a CPU
+or a model that it does not know, the torch path computes, and says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from esm2.catalog import Shape
+from esm2.errors import EngineError
+
+LIBRARY = Path(__file__).parent / "libesm2.so"
+
+_INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2")  # the best first
+_HEAD_DIMS = (16, 24, 32, 64)
+_DIM_MULTIPLE = 32  # whole vectors and panels
+
+_Pointer = ctypes.c_void_p
+
+
+class Norm(ctypes.Structure):
+    _fields_ = (("weight", _Pointer), ("bias", _Pointer))
+
+
+class Linear(ctypes.Structure):
+    _fields_ = (
+        ("panels", _Pointer),
+        ("bias", _Pointer),
+        ("scales", _Pointer),
+        ("offsets", _Pointer),
+    )
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        ("attention_norm", Norm),
+        ("ffn_norm", Norm),
+        ("qkv", Linear),
+        ("out", Linear),
+        ("up", Linear),
+        ("down", Linear),
+        ("cos", _Pointer),
+        ("sin", _Pointer),
+        ("contact_weights", _Pointer),
+    )
+
+
+class Model(ctypes.Structure):
+    _fields_ = (
+        ("layers", ctypes.c_int32),
+        ("dim", ctypes.c_int32),
+        ("heads", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+        ("embedding", _Pointer),
+        ("layer", ctypes.POINTER(Layer)),
+        ("final_norm", Norm),
+    )
+
+
+class Watch(ctypes.Structure):
+    _fields_ = (("contacts", _Pointer), ("attentions", _Pointer))
+
+
+class Job(ctypes.Structure):
+    _fields_ = (
+        ("sequences", ctypes.c_int32),
+        ("depth", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("starts", _Pointer),
+        ("tokens", _Pointer),
+        ("scales", _Pointer),
+        ("x", _Pointer),
+        ("keep", ctypes.POINTER(_Pointer)),
+        ("rows", _Pointer),
+        ("row_count", ctypes.c_int64),
+        ("watch", ctypes.POINTER(Watch)),
+        ("workspace", _Pointer),
+    )
+
+
+class LanguageHead(ctypes.Structure):
+    _fields_ = (
+        ("dim", ctypes.c_int32),
+        ("columns", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+        ("dense", Linear),
+        ("output", Linear),
+        ("norm", Norm),
+    )
+
+
+class HeadJob(ctypes.Structure):
+    _fields_ = (
+        ("rows", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("x", _Pointer),
+        ("scratch", _Pointer),
+        ("out", _Pointer),
+    )
+
+
+class _Table(ctypes.Structure):
+    # CFUNCTYPE releases the interpreter's lock for the time of the call.
+    _fields_ = (
+        ("panel", ctypes.c_int32),
+        ("per_word", ctypes.c_int32),
+        (
+            "workspace",
+            ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.POINTER(Model), ctypes.POINTER(Job)),
+        ),
+        ("forward", ctypes.CFUNCTYPE(None, ctypes.POINTER(Model), ctypes.POINTER(Job))),
+        (
+            "language_head",
+            ctypes.CFUNCTYPE(None, ctypes.POINTER(LanguageHead), ctypes.POINTER(HeadJob)),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernels:
+    """The functions of one instruction set for one dtype.
+
+    Attributes:
+        name: "native-avx512bf16", ...: what is said at /info.
+        dtype: "float32", "bfloat16" or "int8".
+    """
+
+    name: str
+    dtype: str
+    table: _Table
+
+
+def available(shape: Shape, dtype: str) -> list[Kernels]:
+    """The kernels that this CPU and the library have for a model, the best first."""
+    if shape.dim % _DIM_MULTIPLE or shape.head_dim not in _HEAD_DIMS:
+        return []
+    return [
+        Kernels(f"native-{isa}", dtype, table)
+        for isa in instruction_sets()
+        if (table := _kernels(isa, dtype)) is not None
+    ]
+
+
+def instruction_sets() -> list[str]:
+    """Those that the library was built for and this CPU has, the best first."""
+    library = _library()
+    if library is None:
+        return []
+    return [isa for isa in _INSTRUCTION_SETS if library.esm2_has(isa.encode())]
+
+
+def _kernels(isa: str, dtype: str) -> _Table | None:
+    library = _library()
+    assert library is not None
+    table = library.esm2_kernels(dtype.encode(), isa.encode())
+    return table.contents if table else None
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    if not LIBRARY.exists():
+        return None
+    library = ctypes.CDLL(str(LIBRARY))
+    library.esm2_abi.restype = ctypes.c_uint64
+    layer, job, model, head = map(ctypes.sizeof, (Layer, Job, Model, LanguageHead))
+    if library.esm2_abi() != layer << 48 | job << 32 | model << 16 | head:
+        raise EngineError(f"{LIBRARY} was built from other sources; build it anew: make native")
+    library.esm2_has.argtypes = (ctypes.c_char_p,)
+    library.esm2_has.restype = ctypes.c_int
+    library.esm2_kernels.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+    library.esm2_kernels.restype = ctypes.POINTER(_Table)
+    return library

@@ -1,0 +1,226 @@
+"""ESM-2 by the native library: weights laid out once, then one call for each pack.
+
+    ESM2 (torch)  ->  panels of weights  ->  forward(pack)  ->  layer -> (T, D)
+
+Bit for bit the same numbers for a sequence whatever else is in the pack.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from esm2.alphabet import MASK, TOKENS
+from esm2.engine import model as torch_model
+from esm2.engine.mapped import let_go
+from esm2.engine.model import ESM2, Block
+from esm2.engine.native import library
+from esm2.engine.native.library import Kernels
+from esm2.engine.pack import Pack
+from esm2.engine.readout import MapReader
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # of weights; int8 has scales too
+_ROWS_PER_THREAD = 4  # fewer are done before a thread has started
+
+
+class NativeESM2:
+    """A checkpoint in the layout of the native library. Calls must not overlap.
+
+    Args:
+        model: the checkpoint, float32; its tensors are copied, those of a mapped file let go.
+        kernels: what computes.
+        threads: how many at most.
+    """
+
+    def __init__(self, model: ESM2, kernels: Kernels, threads: int) -> None:
+        self._kernels = kernels
+        self._threads = threads
+        self._kept: list[Tensor] = []  # what the structs point to
+        self._workspace = torch.empty(0, dtype=torch.uint8)
+        self._depth = model.shape.layers
+        self._dim = model.shape.dim
+        self._token_dropout = model.token_dropout
+        self._inv_freqs = [inv_freq.clone() for inv_freq in model.inv_freqs]
+        self._rotary = [block.rotary for block in model.blocks]
+        embedding = model.embedding.clone()
+        if model.token_dropout:
+            embedding[MASK] = 0
+        contact = model.contact_head
+        self._layers = (library.Layer * self._depth)(
+            *(
+                self._layer(block, contact.weight[index] if contact else None)
+                for index, block in enumerate(model.blocks)
+            )
+        )
+        self._model = library.Model(
+            layers=model.shape.layers,
+            dim=model.shape.dim,
+            heads=model.shape.heads,
+            eps=model.final_norm.eps,
+            embedding=self._keep(embedding),
+            layer=self._layers,
+            final_norm=self._norm(model.final_norm),
+        )
+        head = model.language_head
+        columns = -(-len(TOKENS) // kernels.table.panel) * kernels.table.panel
+        missing = columns - len(TOKENS)
+        output = torch_model.Linear(
+            torch.nn.functional.pad(head.output.weight, (0, 0, 0, missing)),
+            torch.nn.functional.pad(head.output.bias, (0, missing)),
+        )
+        self._head = library.LanguageHead(
+            dim=model.shape.dim,
+            columns=columns,
+            eps=head.norm.eps,
+            dense=self._linear(head.dense, dtype="float32"),
+            output=self._linear(output, dtype="float32"),
+            norm=self._norm(head.norm),
+        )
+
+    def forward(
+        self,
+        pack: Pack,
+        keep: Collection[int],
+        depth: int,
+        maps: Sequence[MapReader | None],
+        rows: Tensor | None,
+    ) -> dict[int, Tensor]:
+        """Run the first `depth` layers; the same as `ESM2.forward`.
+
+        Args:
+            pack: the sequences.
+            keep: the layers 0..depth whose hidden states are wanted.
+            depth: how many layers to run, 0..N.
+            maps: who reads each sequence's attention maps.
+            rows: int32, ascending: the rows that are wanted of layer `depth`; None for all.
+
+        Returns:
+            layer -> float32 (T, D); rows of layer `depth` that were not wanted are not set.
+        """
+        count = len(pack.token_ids)
+        tokens = pack.token_ids.to(torch.uint8)
+        starts = pack.offsets()
+        scales = self._scales(pack)
+        x = torch.empty(count, self._dim)
+        kept = {layer: torch.empty(count, self._dim) for layer in keep}
+        tables = self._turn(pack.longest)
+        watch = (library.Watch * len(maps))(*(_watch(reader) for reader in maps))
+        job = library.Job(
+            sequences=len(pack.lengths),
+            depth=depth,
+            threads=self._threads_for(count),
+            starts=starts.data_ptr(),
+            tokens=tokens.data_ptr(),
+            scales=scales.data_ptr(),
+            x=x.data_ptr(),
+            keep=(ctypes.c_void_p * (depth + 1))(
+                *(kept[layer].data_ptr() if layer in kept else None for layer in range(depth + 1))
+            ),
+            rows=None if rows is None else rows.data_ptr(),
+            row_count=-1 if rows is None else len(rows),
+            watch=watch if any(maps) else None,
+        )
+        needed = self._kernels.table.workspace(self._model, job)
+        if len(self._workspace) < needed:
+            self._workspace = torch.empty(needed, dtype=torch.uint8)
+        job.workspace = self._workspace.data_ptr()
+        self._kernels.table.forward(self._model, job)
+        del tables
+        return kept
+
+    def language_head(self, x: Tensor) -> Tensor:
+        """Hidden states of the last layer to logits: (rows, D) -> (rows, 33)."""
+        x = x.contiguous()
+        scratch = torch.empty_like(x)
+        out = torch.empty(len(x), self._head.columns)
+        job = library.HeadJob(
+            rows=len(x),
+            threads=self._threads_for(len(x)),
+            x=x.data_ptr(),
+            scratch=scratch.data_ptr(),
+            out=out.data_ptr(),
+        )
+        self._kernels.table.language_head(self._head, job)
+        return out[:, : len(TOKENS)]
+
+    def _threads_for(self, rows: int) -> int:
+        return max(1, min(self._threads, rows // _ROWS_PER_THREAD))
+
+    def _scales(self, pack: Pack) -> Tensor:
+        """What each sequence's embeddings are multiplied by."""
+        if not self._token_dropout:
+            return torch.ones(len(pack.lengths))
+        return torch_model.embedding_scale(pack)
+
+    def _turn(self, longest: int) -> list[Tensor]:
+        """Point every layer to the cosines and sines of its positions; keep what is returned."""
+        tables = []
+        for inv_freq in self._inv_freqs:
+            angles = torch.outer(torch.arange(longest, dtype=torch.float32), inv_freq)
+            tables += [angles.cos(), angles.sin()]
+        for layer, rotary in zip(self._layers, self._rotary, strict=True):
+            layer.cos = tables[2 * rotary].data_ptr()
+            layer.sin = tables[2 * rotary + 1].data_ptr()
+        return tables
+
+    def _keep(self, tensor: Tensor) -> int:
+        """The address of a float32 copy that lives as long as the model."""
+        own = tensor.detach().to(torch.float32).clone(memory_format=torch.contiguous_format)
+        self._kept.append(own)
+        return own.data_ptr()
+
+    def _norm(self, norm: torch_model.Norm) -> library.Norm:
+        return library.Norm(self._keep(norm.weight), self._keep(norm.bias))
+
+    def _layer(self, block: Block, contact_weights: Tensor | None) -> library.Layer:
+        layer = library.Layer(
+            attention_norm=self._norm(block.attention_norm),
+            ffn_norm=self._norm(block.ffn_norm),
+            qkv=self._linear(block.query, block.key, block.value),
+            out=self._linear(block.out),
+            up=self._linear(block.up),
+            down=self._linear(block.down),
+            contact_weights=None if contact_weights is None else self._keep(contact_weights),
+        )
+        copied = (block.query, block.key, block.value, block.out, block.up, block.down)
+        let_go(linear.weight for linear in copied)
+        return layer
+
+    def _linear(self, *linears: torch_model.Linear, dtype: str | None = None) -> library.Linear:
+        """Weights (N, K) in panels, as gemm.h reads them; several side by side."""
+        dtype = dtype or self._kernels.dtype
+        bias = self._keep(torch.cat([linear.bias for linear in linears]))
+        weights = [linear.weight for linear in linears]
+        if dtype != "int8":
+            return library.Linear(self._panels(weights, _DTYPES[dtype]), bias)
+        # Each output's largest weight becomes 127.
+        scales = [weight.abs().amax(1) / 127 for weight in weights]
+        whole = [
+            (weight / scale.clamp_min(1e-30)[:, None]).round()
+            for weight, scale in zip(weights, scales, strict=True)
+        ]
+        offsets = torch.cat([(128 * rows.sum(1)).to(torch.int32) for rows in whole])
+        self._kept.append(offsets)
+        panels = self._panels(whole, torch.int8)
+        return library.Linear(panels, bias, self._keep(torch.cat(scales)), offsets.data_ptr())
+
+    def _panels(self, weights: Sequence[Tensor], dtype: torch.dtype) -> int:
+        panel, per_word = self._kernels.table.panel, 4 // dtype.itemsize
+        rows, columns = sum(len(weight) for weight in weights), weights[0].shape[1]
+        panels = torch.empty(rows // panel, columns // per_word, panel, per_word, dtype=dtype)
+        parts = torch.split(panels, [len(weight) // panel for weight in weights])
+        for part, weight in zip(parts, weights, strict=True):
+            part.copy_(weight.view(-1, panel, columns // per_word, per_word).transpose(1, 2))
+        self._kept.append(panels)
+        return panels.data_ptr()
+
+
+def _watch(reader: MapReader | None) -> library.Watch:
+    contacts, attentions = reader.buffers() if reader else (None, None)
+    return library.Watch(
+        None if contacts is None else contacts.data_ptr(),
+        None if attentions is None else attentions.data_ptr(),
+    )
