@@ -131,6 +131,11 @@ def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return tokens[1:-1]
 
 
+def cut(tokens: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
+    """Residues start..stop (0-based, half-open) of a tokenized sequence, as one of their own."""
+    return np.concatenate((tokens[:1], residue_tokens(tokens)[start:stop], tokens[-1:]))
+
+
 def letters(tokens: NDArray[np.uint8]) -> list[str]:
     """Each residue of a tokenized sequence as text: (L + 2,) -> L strings, masks as `<mask>`."""
     return [TOKENS[token] for token in residue_tokens(tokens)]

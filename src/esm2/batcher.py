@@ -1,96 +1,242 @@
 """Batching: requests of everyone who asks share forward passes.
 
     submit(request) -> Future          any thread
-         queue, oldest first
-    one thread: take the oldest, fill the batch up to the budget, run the executor, settle
+         queue, fair between callers, bounded in cost and in expected waiting time
+    a thread for each executor: take what is next, fill the batch up to the budget, run, settle
 
-A lone request never waits for others: batches form only out of what queues up while the engine is
-busy. A caller who has left (its future was cancelled) is skipped. A batch that fails fails its own
-requests and nothing else. Every future is settled exactly once, also when the batcher closes.
+A lone request never waits for others: batches form only out of what queues up while the executors
+are busy. A caller who has left (its future was cancelled) is skipped. A batch that fails is split
+to find out whose fault it was, so it fails that request and nothing else. Every future is settled
+exactly once, also when the batcher closes.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from esm2.errors import EngineError, Esm2Error, Overloaded, ShuttingDown
+from esm2.errors import EngineError, EngineLost, Esm2Error, Overloaded, ShuttingDown
+from esm2.fairqueue import FairQueue
 from esm2.types import Executor, ForwardRequest, Outputs
+from esm2.watch import Pass, Watch, nobody
+
+# Seconds of computing that the measured speed looks back on.
+_MEMORY = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may run at once, and what may wait.
+
+    Attributes:
+        pack_tokens: cost of a batch; a request above it runs alone.
+        queue_tokens: cost that may wait; beyond it a caller is refused who has more than its share
+            of that waiting.
+        max_wait_seconds: the longest that a request may be expected to wait.
+    """
+
+    pack_tokens: int
+    queue_tokens: int
+    max_wait_seconds: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A pass that an executor is busy with.
+
+    Attributes:
+        elapsed: seconds so far.
+        expected: seconds that it should take at the speed of the passes before it; 0 when unknown.
+    """
+
+    elapsed: float
+    expected: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     request: ForwardRequest
     cost: int
+    work: float
+    caller: str
+    since: float
     future: Future[Outputs] = field(default_factory=Future)
 
 
+class _Speed:
+    """Work done in a second of computing, the recent past counting most."""
+
+    def __init__(self) -> None:
+        self._work = self._seconds = 0.0
+
+    def saw(self, work: float, seconds: float) -> None:
+        keep = math.exp(-seconds / _MEMORY)
+        self._work = self._work * keep + work
+        self._seconds = self._seconds * keep + seconds
+
+    def seconds(self, work: float) -> float:
+        """What some work takes; 0 as long as nothing was measured."""
+        return work * self._seconds / self._work if self._work else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Work in a second; 0 as long as nothing was measured."""
+        return self._work / self._seconds if self._seconds else 0.0
+
+
 class Batcher:
-    """A queue in front of one executor.
+    """A queue in front of executors.
 
     Args:
-        executor: computes a batch; called from the batcher's own thread, one batch at a time.
-        cost: what a request costs, in tokens.
-        pack_tokens: cost budget of a batch; a request above it runs alone.
-        queue_tokens: the most cost that may wait; beyond it `submit` refuses.
+        executors: each computes a batch; called from a thread of its own, one batch at a time.
+        cost: what a request takes of a batch's budget, in tokens.
+        work: what a request takes of the time, in any unit; its cost, if not said.
+        budget: what may run at once and what may wait.
+        name: of the model.
+        watch: told of each pass.
     """
 
     def __init__(
         self,
-        executor: Executor,
+        executors: Sequence[Executor],
         cost: Callable[[ForwardRequest], int],
+        budget: Budget,
         *,
-        pack_tokens: int,
-        queue_tokens: int,
+        work: Callable[[ForwardRequest], float] | None = None,
         name: str = "esm2",
+        watch: Watch = nobody,
     ) -> None:
-        self._executor = executor
         self._cost = cost
-        self._pack_tokens = pack_tokens
-        self._queue_tokens = queue_tokens
-        self._queue: deque[_Waiting] = deque()
-        self._queued = 0
+        self._work = work or cost
+        self._budget = budget
+        self._name = name
+        self._watch = watch
+        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._queued = 0  # cost
+        self._share: dict[str, tuple[int, float]] = {}  # caller -> cost and work that wait
+        self._speed = _Speed()
+        self._pace = _Speed()  # the same in tokens, which people know
+        self._running: dict[int, tuple[float, float]] = {}  # executor -> begun, work
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name=f"batcher-{name}", daemon=True)
-        self._thread.start()
+        self._executors = tuple(executors)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(index,), name=f"batcher-{name}", daemon=True)
+            for index in range(len(executors))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def queued(self) -> int:
         """Cost that waits now, in tokens; what was cancelled counts until it is skipped."""
         return self._queued
 
-    def submit(self, request: ForwardRequest, *, first: bool = False) -> Future[Outputs]:
-        """Queue a request.
+    @property
+    def age(self) -> float:
+        """Seconds that the oldest request has waited; 0 when nothing waits."""
+        with self._changed:
+            oldest = min((waiting.since for waiting in self._queue), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of one executor while it computes, in the recent past; 0 when nothing was measured."""
+        return self._pace.rate
+
+    def running(self) -> list[Running]:
+        """The passes that are being computed now."""
+        with self._changed:
+            now = time.monotonic()
+            return [
+                Running(now - begun, self._speed.seconds(work))
+                for begun, work in self._running.values()
+            ]
+
+    def submit(
+        self, request: ForwardRequest, *, first: bool = False, caller: str = ""
+    ) -> Future[Outputs]:
+        """Queue one sequence.
 
         Args:
             request: one sequence.
             first: go before everyone else and never be refused; for health checks.
+            caller: for whom it is; callers take turns.
 
         Returns:
             a future; cancelling it before its batch starts takes it out of the queue.
 
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: more waits already than may wait, for this caller.
             ShuttingDown: the batcher is closed.
         """
-        waiting = _Waiting(request, self._cost(request))
+        if not first:
+            return self.submit_all([request], caller)[0]
+        waiting = self._waiting(request, "")
         with self._changed:
             if self._closing:
                 raise ShuttingDown
-            # An empty queue takes anything: a single request is never too large to wait.
-            if self._queue and not first and self._queued + waiting.cost > self._queue_tokens:
-                raise Overloaded(self._queued, self._queue_tokens)
-            if first:
-                self._queue.appendleft(waiting)
-            else:
-                self._queue.append(waiting)
-            self._queued += waiting.cost
+            self._queue.put_ahead(waiting)
+            self._count(waiting, +1)
             self._changed.notify()
         return waiting.future
+
+    def submit_all(
+        self, requests: Sequence[ForwardRequest], caller: str = ""
+    ) -> list[Future[Outputs]]:
+        """Queue sequences that belong together: all of them, or none.
+
+        Raises:
+            Overloaded, ShuttingDown: as `submit`; nothing was queued.
+        """
+        all_waiting = [self._waiting(request, caller) for request in requests]
+        with self._changed:
+            if self._closing:
+                raise ShuttingDown
+            self._admit(sum(waiting.cost for waiting in all_waiting), caller)
+            for waiting in all_waiting:
+                self._queue.put(waiting, caller, waiting.work)
+                self._count(waiting, +1)
+            self._changed.notify_all()
+        return [waiting.future for waiting in all_waiting]
+
+    def _waiting(self, request: ForwardRequest, caller: str) -> _Waiting:
+        cost, work = self._cost(request), self._work(request)
+        return _Waiting(request, cost, work, caller, time.monotonic())
+
+    def _admit(self, cost: int, caller: str) -> None:
+        """Refuse what would wait too long, or what would fill the queue beyond its bound.
+
+        An empty queue takes anything: a single request is never too large to wait. When there are
+        several callers, each has a share of the bound that others cannot use up.
+        """
+        if not self._queue:
+            return
+        own_cost, own_work = self._share.get(caller, (0, 0.0))
+        callers = self._queue.callers + (not self._queue.has(caller))
+        limit = self._budget.queue_tokens
+        ahead = min(own_work * callers, sum(work for _, work in self._share.values()))
+        wait = self._speed.seconds(ahead) / len(self._executors)
+        too_long = wait - self._budget.max_wait_seconds
+        if self._queued + cost > limit and (own_cost + cost) * callers > limit:
+            # In so many seconds the room for this request will have come free.
+            share = min(1.0, cost / max(1, self._queued))
+            raise Overloaded(self._queued, limit, max(1, math.ceil(max(wait * share, too_long))))
+        if too_long > 0:
+            raise Overloaded(self._queued, limit, max(1, math.ceil(too_long)), wait)
+
+    def _count(self, waiting: _Waiting, sign: int) -> None:
+        self._queued += sign * waiting.cost
+        cost, work = self._share.get(waiting.caller, (0, 0.0))
+        cost += sign * waiting.cost
+        if cost:
+            self._share[waiting.caller] = (cost, work + sign * waiting.work)
+        else:
+            self._share.pop(waiting.caller, None)
 
     def close(self, *, drain: bool = True) -> None:
         """Take no more requests and stop.
@@ -100,52 +246,108 @@ class Batcher:
         """
         with self._changed:
             self._closing = True
-            abandoned = [] if drain else list(self._queue)
-            if not drain:
-                self._queue.clear()
-                self._queued = 0
-            self._changed.notify()
+            abandoned = [] if drain else self._queue.clear()
+            for waiting in abandoned:
+                self._count(waiting, -1)
+            self._changed.notify_all()
         for waiting in abandoned:
             if waiting.future.set_running_or_notify_cancel():
                 waiting.future.set_exception(ShuttingDown())
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _work(self) -> None:
-        while batch := self._take():
-            try:
-                outputs = self._executor([waiting.request for waiting in batch])
-                results = list(zip(batch, outputs, strict=True))
-            except BaseException as error:
-                # Whatever it was, it is these requests' answer; the thread must live on.
-                failure = error if isinstance(error, Esm2Error) else _as_engine_error(error)
+    # --- the threads ---------------------------------------------------------------------------
+
+    def _serve(self, index: int) -> None:
+        while batch := self._take(index):
+            self._run(index, batch)
+            with self._changed:
+                del self._running[index]
+                self._changed.notify_all()
+
+    def _run(self, index: int, batch: list[_Waiting], *, again: bool = True) -> None:
+        """Compute a batch; if it fails, its halves; a single request whose engine died, once more.
+
+        An engine can die of something else than what it computes. What it died of twice, it is.
+        """
+        begun = time.monotonic()
+        try:
+            outputs = self._executors[index]([waiting.request for waiting in batch])
+            results = list(zip(batch, outputs, strict=True))
+        except BaseException as error:
+            # Whatever it was, it is an answer to these requests; the thread must live on.
+            failure = error if isinstance(error, Esm2Error) else _as_engine_error(error)
+            self._tell(batch, begun, failure.code)
+            if isinstance(failure, EngineError) and len(batch) > 1:
+                middle = len(batch) // 2
+                self._run(index, batch[:middle])
+                self._run(index, batch[middle:])
+            elif isinstance(failure, EngineLost) and again:
+                self._run(index, batch, again=False)
+            else:
                 for waiting in batch:
                     waiting.future.set_exception(failure)
-            else:
-                for waiting, output in results:
-                    waiting.future.set_result(output)
+        else:
+            seconds = time.monotonic() - begun
+            with self._changed:
+                self._speed.saw(sum(own.work for own in batch), seconds)
+                self._pace.saw(sum(len(own.request.tokens) for own in batch), seconds)
+            self._tell(batch, begun, "")
+            for waiting, output in results:
+                waiting.future.set_result(output)
 
-    def _take(self) -> list[_Waiting]:
-        """The next batch, oldest first; waits for one. Empty when closed and drained."""
+    def _tell(self, batch: list[_Waiting], begun: float, failed: str) -> None:
+        self._watch(
+            Pass(
+                slug=self._name,
+                requests=len(batch),
+                tokens=sum(len(waiting.request.tokens) for waiting in batch),
+                cost=sum(waiting.cost for waiting in batch),
+                waited=begun - min(waiting.since for waiting in batch),
+                seconds=time.monotonic() - begun,
+                failed=failed,
+            )
+        )
+
+    def _take(self, index: int) -> list[_Waiting]:
+        """The next batch; waits for one. Empty when closed and drained."""
         with self._changed:
-            batch: list[_Waiting] = []
-            while not batch:
-                while not self._queue:
-                    if self._closing:
-                        return []
-                    self._changed.wait()
-                total = 0
-                while self._queue:
-                    waiting = self._queue[0]
-                    full = batch and total + waiting.cost > self._pack_tokens
-                    if full and not waiting.future.cancelled():
-                        break
-                    self._queue.popleft()
-                    self._queued -= waiting.cost
-                    # False for a caller who left; from here on it can no longer be cancelled.
-                    if waiting.future.set_running_or_notify_cancel():
-                        batch.append(waiting)
-                        total += waiting.cost
-            return batch
+            while True:
+                batch = self._fill()
+                if batch:
+                    work = sum(waiting.work for waiting in batch)
+                    self._running[index] = (time.monotonic(), work)
+                    return batch
+                if self._closing and not self._queue:
+                    return []
+                self._changed.wait()
+
+    def _fill(self) -> list[_Waiting]:
+        """What is next, up to the budget.
+
+        Where there are several executors, the last free one is kept for what is short: it takes no
+        request that is above the budget of a batch.
+        """
+        limit = self._budget.pack_tokens
+        last_free = len(self._executors) - len(self._running) == 1 < len(self._executors)
+        batch: list[_Waiting] = []
+        total = 0
+
+        def suits(waiting: _Waiting) -> bool:
+            if waiting.future.cancelled():  # to be dropped
+                return True
+            if not batch:
+                return not last_free or waiting.cost <= limit
+            return total + waiting.cost <= limit
+
+        # Only the first of a batch may be looked for behind others.
+        while (waiting := self._queue.pop(suits, anywhere=not batch)) is not None:
+            self._count(waiting, -1)
+            # False for a caller who left; from here on it can no longer be cancelled.
+            if waiting.future.set_running_or_notify_cancel():
+                batch.append(waiting)
+                total += waiting.cost
+        return batch
 
 
 def _as_engine_error(error: BaseException) -> EngineError:

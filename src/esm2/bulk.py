@@ -7,7 +7,8 @@
 `submit` is what a batcher offers: it makes batches of whatever waits, so the more records wait,
 the fuller its batches; the limit keeps a file of any size from being in memory at once. A record
 that cannot be used takes its place in the order with its error and does not disturb the others;
-when the engine fails, everything stops.
+when the engine fails, everything stops. A record that is too long is refused, cut, or seen in
+windows, as was asked for; what was done is in the answer.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from esm2 import alphabet
 from esm2.errors import RequestError, SequenceTooLong
 from esm2.types import ForwardRequest, Outputs, Record, Want
+from esm2.windows import Window, joined, windows
 
 Submit = Callable[[ForwardRequest], "Future[Outputs]"]
+
+#: What becomes of a record that is too long.
+Long = Literal["error", "truncate", "window"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,25 +40,82 @@ class Embedded:
     Attributes:
         record: as it was read.
         residues: L, a `<mask>` counts as one; 0 where there was no telling.
+        used: the residues that its embedding is of; fewer than L where it was truncated.
+        windows: in how many pieces it was seen; 1 is whole.
         result: its outputs, or why there are none.
     """
 
     record: Record
     residues: int
+    used: int
+    windows: int
     result: Outputs | RequestError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Planned:
+    """What is to be asked for a record: its windows, or why there are none."""
+
+    record: Record
+    residues: int = 0
+    used: int = 0
+    pieces: tuple[tuple[Window, NDArray[np.uint8]], ...] = ()
+    error: RequestError | None = None
+
+    @property
+    def cost(self) -> int:
+        """Tokens that it may hold of memory."""
+        return sum(len(tokens) for _, tokens in self.pieces) or len(self.record.sequence) + 2
+
+    def submitted(self, want: Want, submit: Submit) -> _Waiting:
+        """The same on its way; what the model refuses is on its way with its error."""
+        asked = want if len(self.pieces) == 1 else replace(want, mean=False, per_token=True)
+        pieces: list[tuple[Window, Future[Outputs]]] = []
+        error = self.error
+        try:
+            for window, tokens in self.pieces:
+                pieces.append((window, submit(ForwardRequest(tokens, asked))))
+        except BaseException as failure:
+            for _, future in pieces:
+                future.cancel()
+            if not isinstance(failure, RequestError):
+                raise
+            error = failure
+        used = self.used if error is None else 0
+        pieces = pieces if error is None else []
+        return _Waiting(self.record, want, self.cost, self.residues, used, tuple(pieces), error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     record: Record
+    want: Want
+    cost: int
     residues: int
-    future: Future[Outputs]
+    used: int
+    pieces: tuple[tuple[Window, Future[Outputs]], ...]
+    error: RequestError | None
+
+    def done(self) -> bool:
+        return all(future.done() for _, future in self.pieces)
 
     def embedded(self) -> Embedded:
+        return Embedded(self.record, self.residues, self.used, len(self.pieces), self._result())
+
+    def _result(self) -> Outputs | RequestError:
+        if self.error is not None:
+            return self.error
         try:
-            return Embedded(self.record, self.residues, self.future.result())
+            outputs = [(window, future.result()) for window, future in self.pieces]
         except RequestError as error:
-            return Embedded(self.record, self.residues, error)
+            return error
+        if len(outputs) == 1:
+            return outputs[0][1]
+        return joined(outputs, mean=self.want.mean, per_token=self.want.per_token)
+
+    def cancel(self) -> None:
+        for _, future in self.pieces:
+            future.cancel()
 
 
 def embed(
@@ -59,55 +125,55 @@ def embed(
     *,
     max_residues: int,
     in_flight_tokens: int,
+    long: Long = "error",
 ) -> Generator[Embedded, None, None]:
     """What `want` asks for, for each record, in input order.
 
     Args:
         submit: takes a request at once and answers later, out of order if it likes.
-        max_residues: a longer record is refused with SequenceTooLong.
+        max_residues: what a record may have to be seen whole.
         in_flight_tokens: the most tokens submitted and not yet yielded; a single record may be
             larger, and then travels alone.
+        long: a longer record is refused with SequenceTooLong ("error"), embedded as its first
+            `max_residues` residues ("truncate"), or in overlapping windows of that size ("window",
+            for mean and per_token only; see `windows.py`).
 
     Raises:
         Esm2Error: the engine failed, or a record could not be read. However the iteration ends,
             what is still waiting is cancelled.
     """
+    assert long != "window" or want == replace(want, bos=False, logits=False, contacts=False)
     waiting: deque[_Waiting] = deque()
     in_flight = 0
     try:
         for record in records:
-            cost = _cost(record)
-            while waiting and (waiting[0].future.done() or in_flight + cost > in_flight_tokens):
+            planned = _planned(record, max_residues, long)
+            while waiting and (waiting[0].done() or in_flight + planned.cost > in_flight_tokens):
                 oldest = waiting[0].embedded()
-                waiting.popleft()
-                in_flight -= _cost(oldest.record)
+                in_flight -= waiting.popleft().cost
                 yield oldest
-            waiting.append(_submitted(record, want, submit, max_residues))
-            in_flight += cost
+            waiting.append(planned.submitted(want, submit))
+            in_flight += planned.cost
         while waiting:
             oldest = waiting[0].embedded()
             waiting.popleft()
             yield oldest
     finally:
         for entry in waiting:
-            entry.future.cancel()
+            entry.cancel()
 
 
-def _cost(record: Record) -> int:
-    """What a record and its outputs may hold of memory, in tokens."""
-    return len(record.sequence) + 2
-
-
-def _submitted(record: Record, want: Want, submit: Submit, max_residues: int) -> _Waiting:
-    """The record on its way; one that cannot go is on its way with its error."""
-    residues = 0
+def _planned(record: Record, max_residues: int, long: Long) -> _Planned:
     try:
         tokens = alphabet.tokenize(record.sequence)
-        residues = len(alphabet.residue_tokens(tokens))
-        if residues > max_residues:
-            raise SequenceTooLong(residues, max_residues)
-        return _Waiting(record, residues, submit(ForwardRequest(tokens, want)))
     except RequestError as error:
-        refused: Future[Outputs] = Future()
-        refused.set_exception(error)
-        return _Waiting(record, residues, refused)
+        return _Planned(record, error=error)
+    residues = len(alphabet.residue_tokens(tokens))
+    if residues <= max_residues:
+        return _Planned(record, residues, residues, ((Window(0, residues, 0, residues), tokens),))
+    if long == "error":
+        return _Planned(record, residues, error=SequenceTooLong(residues, max_residues))
+    used = max_residues if long == "truncate" else residues
+    plan = windows(residues, max_residues) if long == "window" else [Window(0, used, 0, used)]
+    pieces = tuple((own, alphabet.cut(tokens, own.start, own.stop)) for own in plan)
+    return _Planned(record, residues, used, pieces)

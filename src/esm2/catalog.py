@@ -25,7 +25,7 @@ DEMO_SLUG = "esm2-demo"
 #: What has to be said of a model wherever its numbers are shown, by kind of weights.
 CAVEATS = {
     "official": "",
-    "demo": "random weights: its numbers mean nothing",
+    "demo": "a tiny model, trained for two hours: to try things, not for science",
     "custom": "not the published weights",
 }
 

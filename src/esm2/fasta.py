@@ -21,11 +21,14 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -55,13 +58,27 @@ _BLANKS = str.maketrans("", "", " \t\n\v\f")
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError)
 
 
-def read(source: str | Path) -> Generator[Record, None, None]:
+@dataclass(slots=True)
+class Position:
+    """How far a file has been read, in bytes as they lie on the disk.
+
+    Attributes:
+        done: bytes read.
+        total: its size; 0 where that is not known, as with a pipe.
+    """
+
+    done: int = 0
+    total: int = 0
+
+
+def read(source: str | Path, position: Position | None = None) -> Generator[Record, None, None]:
     """The records of a FASTA file, in order, each as soon as it is complete.
 
     The file is opened at the first step of the iteration and closed with the iterator.
 
     Args:
         source: path of a file, plain or compressed whatever its name; "-" is standard input.
+        position: kept up to date while records are read.
 
     Raises:
         InvalidFasta: the file has no record, text before its first record, or is compressed and
@@ -69,7 +86,8 @@ def read(source: str | Path) -> Generator[Record, None, None]:
         FileError: it does not exist, is a directory, or may not be read.
     """
     name = str(source)
-    with _opened(name) as stream, _text(stream) as text:
+    position = position or Position()
+    with _opened(name, position) as stream, _text(stream, position) as text:
         yield from _records(_numbered(text, name), name)
 
 
@@ -142,7 +160,7 @@ def _line(text: io.TextIOWrapper, name: str, number: int) -> str:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[BinaryIO]:
+def _opened(name: str, position: Position) -> Iterator[BinaryIO]:
     if name == STDIN:
         if sys.stdin is None:  # what Python makes of `<&-`
             raise FileError(name, "read", "standard input is closed")
@@ -153,13 +171,15 @@ def _opened(name: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise FileError(name, "read", error.strerror or str(error)) from error
     with stream:
+        status = os.fstat(stream.fileno())
+        position.total = status.st_size if stat.S_ISREG(status.st_mode) else 0
         yield stream
 
 
-def _text(stream: BinaryIO) -> io.TextIOWrapper:
+def _text(stream: BinaryIO, position: Position) -> io.TextIOWrapper:
     """Decompressed, and cut into lines at any kind of line end; each byte is a character."""
     head = stream.read(_MAGIC_BYTES)
-    whole: io.BufferedReader = io.BufferedReader(_Replayed(head, stream), _CHUNK)
+    whole: io.BufferedReader = io.BufferedReader(_Replayed(head, stream, position), _CHUNK)
     plain: BinaryIO = whole
     if head.startswith(_GZIP):
         plain = gzip.GzipFile(fileobj=whole)  # type: ignore[assignment]
@@ -173,9 +193,10 @@ def _text(stream: BinaryIO) -> io.TextIOWrapper:
 class _Replayed(io.RawIOBase):
     """A stream, its first bytes put back: standard input cannot be rewound."""
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+    def __init__(self, head: bytes, rest: BinaryIO, position: Position) -> None:
         self._head = head
         self._rest = rest
+        self._position = position
 
     def readable(self) -> bool:
         return True
@@ -185,6 +206,7 @@ class _Replayed(io.RawIOBase):
         data = self._head[: len(view)] or self._rest.read1(len(view))  # type: ignore[attr-defined]
         self._head = self._head[len(view) :]
         view[: len(data)] = data
+        self._position.done += len(data)
         return len(data)
 
 

@@ -5,6 +5,9 @@ with esm2.load("esm2-demo") as model:
     model.embed(["MKTAYIAKQR", "GSHMK"])                    # (2, D)
     model.encode(["MKTAYIAKQR"], include=["contacts"])      # [Outputs]
     model.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
+    model.fill_mask("MKT<mask>YIAKQR", top_k=1)             # [[Guess(4, "A", 0.07...)]]
+    model.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
+    model.scan("MKTAYIAKQR").scores                         # (20, 10)
 """
 
 from __future__ import annotations
@@ -14,23 +17,51 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, Self, TypeVar, get_args
 
 import numpy as np
 
-from esm2 import bulk
-from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize_all
+from esm2 import bulk, marginals, stream
+from esm2.alphabet import (
+    AMINO_ACID_COLUMNS,
+    AMINO_ACIDS,
+    MASK,
+    Masks,
+    residue_tokens,
+    tokenize,
+    tokenize_all,
+)
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import ContactsUnavailable, RequestError
+from esm2.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
-from esm2.scoring import log_prob
+from esm2.scoring import Double, log_prob, log_softmax
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Record, Want
+from esm2.variants import Offset, place
 
 # Enough that the batcher's packs are full while results are taken out in order.
 _PACKS_IN_FLIGHT = 8
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """An amino acid that may stand at a mask.
+
+    Attributes:
+        position: of the mask, 1..L.
+        residue: one letter.
+        probability: among the 20 natural amino acids.
+    """
+
+    position: int
+    residue: str
+    probability: float
+
 
 OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
 
@@ -43,7 +74,7 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
             directory or fair-esm's .pt), or SLUG=PATH. An official model that is not on this
             machine is fetched, which is said on standard error.
         device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1".
-        dtype: "auto" or "float32".
+        dtype: float32 (auto), bfloat16, int8 (CPU), float16 (CUDA).
 
     Raises:
         UnknownModel, CheckpointError, HubError, SettingsError: each says what to do.
@@ -51,7 +82,7 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
     stack = ExitStack()
     served = stack.enter_context(
         open_model(
-            _spec(name),
+            spec(name),
             device=device,
             dtype=dtype,
             on_fetch=lambda message: print(f"esm2: {message}", file=sys.stderr),
@@ -60,7 +91,7 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
     return Model(served.decided, served.submit, stack)
 
 
-def _spec(name: str | Path) -> Spec:
+def spec(name: str | Path) -> Spec:
     """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name."""
     if isinstance(name, str):
         known = name.lower() == DEMO_SLUG or find(name) is not None
@@ -155,20 +186,62 @@ class Model:
         want = Want(layers=tuple(sorted(resolved)), **flags)
         return [_twenty_columns(outputs) for outputs in self._run(sequences, want, "none")]
 
-    def predict(self, sequences: Iterable[str]) -> list[Float]:
+    def predict(self, sequences: Iterable[str], *, masks_only: bool = False) -> list[Float]:
         """Logits of masked sequences.
 
         Args:
             sequences: residues in upper case with one `<mask>` or more.
+            masks_only: of the masked residues alone, which is faster.
 
         Returns:
-            float32 (L, 20) for each sequence, columns `alphabet.AMINO_ACIDS`, raw logits.
+            float32 (L, 20) for each sequence, or (masks, 20) in their order; columns
+            `alphabet.AMINO_ACIDS`, raw logits.
 
         Raises:
             InvalidRequest: naming every sequence that cannot be used.
         """
-        outputs = (_twenty_columns(o) for o in self._run(sequences, Want(logits=True), "some"))
+        want = Want(logits=True, masks_only=masks_only)
+        outputs = (_twenty_columns(o) for o in self._run(sequences, want, "some"))
         return [own.logits for own in outputs if own.logits is not None]
+
+    def contacts(self, sequences: Iterable[str]) -> list[Float]:
+        """The probability that two residues touch, float32 (L, L) of each; as `encode`."""
+        outputs = self.encode(sequences, include=["contacts"])
+        return [own.contacts for own in outputs if own.contacts is not None]
+
+    def attentions(self, sequences: Iterable[str]) -> list[Float]:
+        """The attention that residues receive, float32 (N, L) of each; as `encode`."""
+        outputs = self.encode(sequences, include=["attentions"])
+        return [own.attentions for own in outputs if own.attentions is not None]
+
+    def logits(self, sequences: Iterable[str]) -> list[Float]:
+        """Raw logits, float32 (L, 20) of each; as `encode`, and `<mask>` is allowed."""
+        outputs = (_twenty_columns(o) for o in self._run(sequences, Want(logits=True), "any"))
+        return [own.logits for own in outputs if own.logits is not None]
+
+    def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
+        """The most probable amino acids at each `<mask>`.
+
+        Args:
+            sequence: residues in upper case with one `<mask>` or more.
+            top_k: guesses for each, 1..20.
+
+        Returns:
+            the guesses of each mask, in order, the most probable first. A probability is a softmax
+            over the 20 natural amino acids: the other 13 tokens are left out.
+
+        Raises:
+            RequestError: the sequence cannot be used.
+        """
+        if not 1 <= top_k <= len(AMINO_ACIDS):
+            raise ValueError(f"top_k is {top_k}; there are {len(AMINO_ACIDS)} amino acids")
+        masked = residue_tokens(tokenize(sequence, masks="some")) == MASK
+        (logits,) = self.predict([sequence], masks_only=True)
+        guesses = []
+        for index, row in zip(np.flatnonzero(masked), np.exp(log_softmax(logits)), strict=True):
+            best = np.argsort(-row, kind="stable")[:top_k]
+            guesses.append([Guess(int(index) + 1, AMINO_ACIDS[i], float(row[i])) for i in best])
+        return guesses
 
     def log_prob(self, sequences: Iterable[str]) -> Float:
         """Approximate log-probability of proteins, from one pass with nothing masked.
@@ -191,6 +264,71 @@ class Model:
         ]
         return np.array(values, dtype=np.float32)
 
+    def score_variants(
+        self,
+        sequence: str,
+        variants: Sequence[str],
+        strategy: Strategy = "masked-marginals",
+        offset: Offset = 0,
+    ) -> Double:
+        """Scores of variants of a protein: zero-shot estimates of their effect.
+
+        Args:
+            sequence: the wild type, residues in upper case, no `<mask>`.
+            variants: such as "A24G", "p.Ala24Gly" or "A24G:D30N"; "WT" is the wild type.
+            strategy: "masked-marginals" (each mutated position masked in a pass of its own),
+                "wt-marginals" (one unmasked pass) or "pppl" (a pass for each residue of each
+                variant). `marginals` has the formulas.
+            offset: subtracted from each position to get the 1-based residue; "auto" takes 0, or
+                else the only one with which every wild-type letter matches.
+
+        Returns:
+            float64 (n,), log-likelihood ratios in nats: 0 is the wild type, below it is worse.
+
+        Raises:
+            InvalidRequest: naming variants that cannot be read or do not match the sequence.
+            OffsetNotFound: "auto" found no offset, or more than one.
+            RequestError: the sequence cannot be used.
+        """
+        if isinstance(variants, str):
+            raise TypeError("variants is one str; pass a list of variants")
+        _check_strategy(strategy, Strategy)
+        tokens = tokenize(sequence, masks="none")
+        return self._done(marginals.scores(tokens, place(variants, tokens, offset), strategy))
+
+    def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
+        """Scores of every substitution of a protein.
+
+        Args:
+            sequence: residues in upper case, no `<mask>`.
+            strategy: "masked-marginals" (L passes) or "wt-marginals" (one).
+
+        Returns:
+            a Scan: `scores` is float64 (20, L), rows `alphabet.AMINO_ACIDS`, as `score_variants`
+            gives them; `log_probabilities` is (L, 33).
+
+        Raises:
+            RequestError: the sequence cannot be used.
+        """
+        _check_strategy(strategy, ScanStrategy)
+        tokens = tokenize(sequence, masks="none")
+        return Scan(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
+
+    def pll(self, sequences: Iterable[str]) -> Double:
+        """Pseudo-log-likelihood of proteins: each residue masked in a pass of its own.
+
+        Args:
+            sequences: residues in upper case, no `<mask>`.
+
+        Returns:
+            float64 (n,), in nats; `scoring.pseudo_perplexity` makes exp(-PLL / L) of it.
+
+        Raises:
+            InvalidRequest: naming every sequence that cannot be used.
+        """
+        works = (("", marginals.pll(own)) for _, own in tokenize_all(sequences, masks="none"))
+        return np.array([value for _, value in marginals.in_turn(works, self._forward)])
+
     def close(self) -> None:
         """Unload the model; using it afterwards raises ValueError."""
         self._closed = True
@@ -206,6 +344,15 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _done(self, work: Work[Result]) -> Result:
+        return work.read(self._forward(work.requests()))
+
+    def _forward(self, requests: Iterable[ForwardRequest]) -> Iterator[Outputs]:
+        if self._closed:
+            raise ValueError("the model is closed")
+        in_flight = _PACKS_IN_FLIGHT * self.decided.pack_tokens
+        return stream.run(requests, self._submit, in_flight_tokens=in_flight)
 
     def _run(self, sequences: Iterable[str], want: Want, masks: Masks) -> Iterator[Outputs]:
         if self._closed:
@@ -230,3 +377,8 @@ def _twenty_columns(outputs: Outputs) -> Outputs:
     if outputs.logits is None:
         return outputs
     return replace(outputs, logits=np.ascontiguousarray(outputs.logits[:, AMINO_ACID_COLUMNS]))
+
+
+def _check_strategy(strategy: object, known: object) -> None:
+    if strategy not in get_args(known):
+        raise ValueError(f"strategy is {strategy!r}; use one of {', '.join(get_args(known))}")

@@ -7,19 +7,29 @@ here; nothing is global.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from esm2 import hub
-from esm2.batcher import Batcher
+from esm2 import budget, hub
+from esm2.batcher import Batcher, Budget
+from esm2.cache import Cache, MemoryCache, RedisCache
 from esm2.catalog import DEMO_SLUG, canonical, find
 from esm2.errors import CheckpointError, MissingExtra, ModelNotServed, SettingsError
-from esm2.service import Service
+from esm2.service import Allowance, Service
 from esm2.settings import Settings
-from esm2.types import Decided, Outputs
+from esm2.types import Decided, Executor, Outputs
+from esm2.watch import Watch, nobody
+from esm2.worker import Worker
+
+if TYPE_CHECKING:
+    from esm2.engine.engine import Engine
+    from esm2.tokens.book import TokenBook
 
 DEMO_DIRECTORY = Path(__file__).parent / "demo"
 
@@ -121,30 +131,79 @@ def open_model(
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
-    try:
-        from esm2.engine.engine import Engine
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "torch", "torch") from error
     spec = parse_spec(model) if isinstance(model, str) else model
     path = checkpoint_path(spec, on_fetch)
-    engine = Engine.load(path, spec.slug, device=device, dtype=dtype, pack_tokens=pack_tokens)
-    if spec.path is None and engine.decided.weights_kind == "custom":
-        raise CheckpointError(
-            path,
-            f"its weights (sha256 {engine.decided.weights_sha256}) are not the published ones of"
-            f" {spec.slug}; run `esm2 fetch {spec.slug}`, or serve them under a name of their own",
-        )
-    batcher = Batcher(
-        engine.run,
-        engine.cost,
-        pack_tokens=pack_tokens,
-        queue_tokens=queue_tokens,
-        name=spec.slug,
-    )
+    engine = _Load(path, spec.slug, device, dtype, pack_tokens)()
+    _refuse_pretence(spec, path, engine.decided)
+    batcher = _batcher([engine.run], engine.decided, Budget(pack_tokens, queue_tokens), nobody)
     try:
         yield Served(engine.decided, batcher.submit)
     finally:
         batcher.close(drain=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Loads an engine, in this process or in another one: it can be pickled.
+
+    Attributes:
+        share: how many engines share the cores of the machine.
+    """
+
+    path: Path
+    slug: str
+    device: str
+    dtype: str
+    pack_tokens: int
+    share: int = 1
+
+    def __call__(self) -> Engine:
+        try:
+            from esm2.engine.engine import Engine
+        except ModuleNotFoundError as error:
+            raise MissingExtra(error.name or "torch", "torch") from error
+        return Engine.load(
+            self.path,
+            self.slug,
+            device=self.device,
+            dtype=self.dtype,
+            pack_tokens=self.pack_tokens,
+            share=self.share,
+        )
+
+
+def _refuse_pretence(spec: Spec, path: Path, decided: Decided) -> None:
+    """Nothing answers under an official name, fetched or not, that is not what was published."""
+    if spec.path is None and decided.weights_kind == "custom":
+        raise CheckpointError(
+            path,
+            f"its weights (sha256 {decided.weights_sha256}) are not the published ones of"
+            f" {spec.slug}; run `esm2 fetch {spec.slug}`, or serve them under a name of their own",
+        )
+
+
+def _batcher(
+    executors: Sequence[Executor], decided: Decided, limits: Budget, watch: Watch
+) -> Batcher:
+    return Batcher(
+        executors,
+        partial(budget.cost, shape=decided.shape),
+        limits,
+        work=partial(budget.work, shape=decided.shape),
+        name=decided.slug,
+        watch=watch,
+    )
+
+
+def save_pt(path: Path, content: Mapping[str, object]) -> None:
+    """Write a .pt file for torch.load; its numpy arrays become tensors, at any depth of dicts.
+
+    Raises:
+        OSError: the disk is full, or failed.
+    """
+    from esm2.engine.pt import save
+
+    save(path, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +212,20 @@ class Runtime:
 
     Attributes:
         services: slug -> service, in the order in which they were named.
+        reply_bytes: what answers may hold that are computed or on their way.
+        batchers: slug -> its batcher, for whoever watches the queues.
+        book: the tokens of the database, where there is one.
+        cache: of results, where there is one.
+        stopping: set when the server has been told to stop.
     """
 
     settings: Settings
     services: dict[str, Service]
+    reply_bytes: int = 1 << 30
+    batchers: Mapping[str, Batcher] = field(default_factory=dict)
+    book: TokenBook | None = None
+    cache: Cache | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def service(self, name: str) -> Service:
         """The service of a model under any of its names.
@@ -172,25 +241,112 @@ class Runtime:
 
 
 @contextmanager
-def open_runtime(settings: Settings, on_fetch: Callable[[str], None]) -> Iterator[Runtime]:
-    """Load every model that the settings name, and esm2-demo, which is always there."""
+def open_runtime(
+    settings: Settings,
+    on_fetch: Callable[[str], None],
+    watch: Watch = nobody,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[Runtime]:
+    """Load every model that the settings name, and esm2-demo, which is always there.
+
+    Each engine runs in a process of its own, `settings.workers` of them for each model.
+
+    Args:
+        on_fetch: told each line about what is fetched.
+        watch: told of each forward pass and each restart.
+        meanwhile: called while the models load.
+
+    Raises:
+        UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
+    """
     specs = [parse_spec(text) for text in settings.model]
     if DEMO_SLUG not in (spec.slug for spec in specs):
         specs.append(Spec(DEMO_SLUG, None))
-    services: dict[str, Service] = {}
+    for spec in specs:
+        if sum(spec.slug == other.slug for other in specs) > 1:
+            raise SettingsError(f"model {spec.slug} is named twice")
     with ExitStack() as stack:
-        for spec in specs:
-            if spec.slug in services:
-                raise SettingsError(f"model {spec.slug} is named twice")
-            served = stack.enter_context(
-                open_model(
-                    spec,
-                    device=settings.device,
-                    dtype=settings.dtype,
-                    pack_tokens=settings.pack_tokens,
-                    queue_tokens=settings.queue_tokens,
-                    on_fetch=on_fetch,
-                )
+        book = _open_book(settings.token_database, stack)
+        started = [
+            (spec, *_start_workers(stack, spec, settings, on_fetch, watch)) for spec in specs
+        ]
+        meanwhile()
+        batchers: dict[str, Batcher] = {}
+        models: list[tuple[Decided, int]] = []
+        limits = Budget(settings.pack_tokens, settings.queue_tokens, settings.max_wait_seconds)
+        for spec, path, workers in started:
+            for worker in workers:
+                _refuse_pretence(spec, path, worker.decided)
+            decided = workers[0].decided
+            batcher = _batcher(workers, decided, limits, watch)
+            stack.callback(batcher.close, drain=False)
+            for worker in workers:
+                # Before its batcher: what it computes now is for nobody, and may never end.
+                stack.callback(worker.close)
+            batchers[spec.slug] = batcher
+            models.append((decided, len(workers)))
+        # Half of the memory is for forward passes, all of which may happen at once; half for what
+        # they gave and what is on its way to callers.
+        memory = settings.memory_mb << 20 or budget.free_bytes()
+        passes = sum(workers for _, workers in models)
+        cache = _open_cache(settings)
+        services = {}
+        for decided, _ in models:
+            batcher = batchers[decided.slug]
+            bounded = decided.device == "cpu"  # elsewhere the memory model was not measured
+            allowance = Allowance(memory // 2 // passes if bounded else None, settings.max_residues)
+            services[decided.slug] = Service(
+                decided,
+                batcher.submit,
+                submit_all=batcher.submit_all,
+                running=batcher.running,
+                allowance=allowance,
+                cache=cache,
             )
-            services[spec.slug] = Service(served.decided, served.submit)
-        yield Runtime(settings, services)
+            services[decided.slug].warm_up()
+        yield Runtime(settings, services, memory // 2, batchers, book, cache)
+
+
+def _open_cache(settings: Settings) -> Cache | None:
+    """Where results are kept; None where they are not."""
+    if not settings.cache_mb:
+        if settings.cache_url:
+            raise SettingsError("cache_url needs cache_mb: the most that one result may hold there")
+        return None
+    limit = settings.cache_mb << 20
+    return RedisCache(settings.cache_url, limit) if settings.cache_url else MemoryCache(limit)
+
+
+def _open_book(url: str, stack: ExitStack) -> TokenBook | None:
+    """The tokens of a database, followed until the stack ends; None without one."""
+    if not url:
+        return None
+    try:
+        from esm2.tokens.book import TokenBook
+        from esm2.tokens.store import TokenStore
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "sqlalchemy", "server") from error
+    book = TokenBook(TokenStore(url))
+    stack.callback(book.close)
+    return book
+
+
+def _start_workers(
+    stack: ExitStack,
+    spec: Spec,
+    settings: Settings,
+    on_fetch: Callable[[str], None],
+    watch: Watch,
+) -> tuple[Path, list[Worker]]:
+    """Where the weights of a model are, and its workers, which load now; closed with the stack."""
+    path = checkpoint_path(spec, on_fetch)
+    devices = [name.strip() for name in settings.device.split(",")]
+    count = max(settings.workers, len(devices))
+    workers = []
+    for index in range(count):
+        device = devices[index % len(devices)]
+        load = _Load(path, spec.slug, device, settings.dtype, settings.pack_tokens, count)
+        worker = Worker(load, spec.slug, hung_seconds=settings.hung_seconds, watch=watch)
+        stack.callback(worker.close)
+        workers.append(worker)
+    return path, workers

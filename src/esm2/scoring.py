@@ -1,16 +1,25 @@
 """Scores of sequences, from logits. Pure numpy; every formula names its origin.
 
-log_prob   sum over residues of log p(residue | the whole, unmasked sequence)
+    log_prob              sum over residues of log p(residue | the whole, unmasked sequence)
+    log_softmax           log p of all 33 tokens: what marginals and pseudo-log-likelihood read
+    pseudo_perplexity     exp(-PLL / L)
+    entropy, conservation of the 20 amino acids at each position
+    spearman              rank correlation with a measurement
+
+Which passes these need, and in which order: `marginals.py`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.alphabet import AMINO_ACID_COLUMNS, residue_tokens
+from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, residue_tokens
+
+Double = NDArray[np.float64]
 
 
 def log_prob(logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8]) -> float:
@@ -29,9 +38,72 @@ def log_prob(logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8]) -> fl
 
     Source: BioLM/biolm-hub at c79c489, models/esm2/app.py (log_prob).
     """
-    columns = logits[:, AMINO_ACID_COLUMNS].astype(np.float64)
-    columns -= columns.max(axis=1, keepdims=True)
-    log_probabilities = columns - np.log(np.exp(columns).sum(axis=1, keepdims=True))
+    log_probabilities = log_softmax(logits[:, AMINO_ACID_COLUMNS])
     residues = residue_tokens(tokens).astype(np.int64) - AMINO_ACID_COLUMNS.start
-    natural = np.flatnonzero((residues >= 0) & (residues < columns.shape[1]))
+    natural = np.flatnonzero((residues >= 0) & (residues < len(AMINO_ACIDS)))
     return float(log_probabilities[natural, residues[natural]].sum())
+
+
+def log_softmax(logits: NDArray[np.floating[Any]]) -> Double:
+    """Natural logarithms of probabilities, over the last axis; float64, finite for any logits."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=-1, keepdims=True)
+    log_probabilities: Double = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probabilities
+
+
+def pseudo_perplexity(pll: float, residues: int) -> float:
+    """exp(-PLL / L): 1 where every residue was certain, 33 where nothing was known.
+
+    Args:
+        pll: pseudo-log-likelihood of a sequence, in nats.
+        residues: its residues L.
+
+    Source: Salazar et al. 2020, Masked Language Model Scoring, with residues for words.
+    """
+    return math.exp(-pll / residues)
+
+
+def entropy(log_probabilities: Double) -> Double:
+    """Entropy of the 20 natural amino acids at each position, in nats: 0..ln 20.
+
+    Args:
+        log_probabilities: float64 (L, 33); the other 13 tokens are left out and the rest
+            normalised anew.
+
+    Returns:
+        float64 (L,).
+    """
+    logs = log_softmax(log_probabilities[:, AMINO_ACID_COLUMNS])
+    summed: Double = -(np.exp(logs) * logs).sum(axis=1)
+    return summed
+
+
+def conservation(log_probabilities: Double) -> Double:
+    """1 - entropy / ln 20 at each position: 1 where one amino acid is certain, 0 where any may be.
+
+    Args, Returns: as `entropy`.
+    """
+    relative: Double = 1 - entropy(log_probabilities) / math.log(len(AMINO_ACIDS))
+    return relative
+
+
+def spearman(one: Double, other: Double) -> float:
+    """Spearman's rank correlation, equal numbers having their mean rank.
+
+    Args:
+        one, other: float64 (n,), finite.
+
+    Returns:
+        -1..1; NaN where it is not defined: n < 2, or all numbers of a side are equal.
+    """
+    ranks = np.stack([_ranks(one), _ranks(other)])
+    ranks -= ranks.mean(axis=1, keepdims=True) if ranks.size else 0.0
+    spread = math.sqrt(float((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
+    return float((ranks[0] * ranks[1]).sum()) / spread if spread else math.nan
+
+
+def _ranks(values: Double) -> Double:
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks: Double = np.cumsum(counts) - (counts - 1) / 2
+    return mean_ranks[which]

@@ -11,13 +11,52 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from esm2.alphabet import tokenize
-from esm2.errors import ContactsUnavailable
-from esm2.types import Decided, ForwardRequest, Outputs, Want
+from esm2.batcher import Running
+from esm2.budget import MemoryModel
+from esm2.cache import Cache, key_of
+from esm2.errors import (
+    ContactsUnavailable,
+    DeadlineExceeded,
+    DoesNotFit,
+    ModelUnavailable,
+)
+from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
 
 # Any short sequence will do; this one has every natural amino acid once.
-_PROBE = "ACDEFGHIKLMNPQRSTVWY"
+_PROBE = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY"), Want(logits=True))
+
+# An executor that is busy is healthy for so many seconds, and so many times what its pass should
+# take; a health check waits a little longer than that for its answer.
+_PATIENCE = 5.0
+_TIMES = 4.0
+_ANSWER = 6.0
+
+# The answer to the known question may differ by this much: dtypes that are not float32 round
+# differently with the company of a pack on some devices.
+_SAME = 1e-3
+
+
+#: What a request wants of the cache: everything, fresh results that are kept, or nothing of it.
+CacheUse = Literal["all", "fresh", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one model may take here.
+
+    Attributes:
+        memory_bytes: for one forward pass with its outputs; None where it is not bounded.
+        longest: residues, beyond which no sequence is taken.
+    """
+
+    memory_bytes: int | None = None
+    longest: int = 1 << 20
 
 
 class Service:
@@ -26,42 +65,153 @@ class Service:
     Args:
         decided: what the model is.
         submit: queues one request; `Batcher.submit`, or anything that behaves like it.
+        submit_all: the same for what belongs together, all or nothing; by default one by one.
+        running: the passes that are being computed now, where that is known.
+        allowance: what it may take.
+        cache: of results, where there is one.
     """
 
-    def __init__(self, decided: Decided, submit: Callable[..., Future[Outputs]]) -> None:
+    def __init__(
+        self,
+        decided: Decided,
+        submit: Callable[..., Future[Outputs]],
+        *,
+        submit_all: Callable[[Sequence[ForwardRequest], str], list[Future[Outputs]]] | None = None,
+        running: Callable[[], Sequence[Running]] = lambda: (),
+        allowance: Allowance = Allowance(),
+        cache: Cache | None = None,
+    ) -> None:
         self.decided = decided
         self._submit = submit
+        self._submit_all = submit_all
+        self._running = running
+        self._allowance = allowance
+        self._cache = cache
+        self._memory = MemoryModel(decided.shape, decided.threads)
+        self._known: Float | None = None
 
-    def check(self, want: Want) -> None:
+    def check(self, want: Want, residues: int = 0) -> None:
         """Refuse what this model cannot give.
 
         Raises:
             ContactsUnavailable: it has no contact head.
+            DoesNotFit: there is not enough memory for it.
         """
         if want.contacts and not self.decided.contacts:
             raise ContactsUnavailable(self.decided.slug)
+        room = self._allowance.memory_bytes
+        if room is not None and self._memory.peak(want, residues) > room:
+            longest = self._memory.longest(want, room, self._allowance.longest)
+            raise DoesNotFit(residues, longest, want.described)
 
-    async def run(self, requests: Sequence[ForwardRequest]) -> list[Outputs]:
+    def check_all(self, requests: Sequence[ForwardRequest]) -> None:
+        """`check` of everything that is about to be run."""
+        for request in requests:
+            self.check(request.want, len(request.tokens) - 2)
+
+    async def run(
+        self, requests: Sequence[ForwardRequest], *, caller: str = "", seconds: float | None = None
+    ) -> list[Outputs]:
         """Compute all sequences of one caller.
+
+        Args:
+            requests: that passed `check_all`.
+            caller: who asks; callers take turns.
+            seconds: within which there must be an answer.
 
         Returns:
             outputs in the same order.
 
         Raises:
-            Overloaded, ShuttingDown, EngineError: no part of the answer is given.
+            Overloaded, ShuttingDown, EngineError, ...: no part of the answer is given.
+            DeadlineExceeded: the seconds are over; what was not computed yet never is.
         """
         futures: list[Future[Outputs]] = []
         try:
-            for request in requests:
-                self.check(request.want)
-                futures.append(self._submit(request))
-            return await asyncio.gather(*map(asyncio.wrap_future, futures))
+            async with asyncio.timeout(seconds):
+                if self._submit_all is not None:
+                    futures += self._submit_all(requests, caller)
+                else:
+                    for request in requests:
+                        futures.append(self._submit(request, caller=caller))
+                return await asyncio.gather(*map(asyncio.wrap_future, futures))
+        except TimeoutError as error:
+            raise DeadlineExceeded(seconds or 0.0) from error
         finally:
             # Reached by success, failure and a caller who left: what still waits is not computed.
             for future in futures:
                 future.cancel()
 
+    async def run_cached(
+        self,
+        requests: Sequence[ForwardRequest],
+        use: CacheUse,
+        *,
+        caller: str = "",
+        seconds: float | None = None,
+    ) -> tuple[list[Outputs], int]:
+        """`run`, of what is not in the cache.
+
+        Args:
+            use: whether results may come from the cache, and whether they may go there.
+
+        Returns:
+            (outputs in the same order, how many of them came from the cache).
+        """
+        cache = self._cache
+        if cache is None or use == "none":
+            return await self.run(requests, caller=caller, seconds=seconds), 0
+        keys = [key_of(request, self.decided) for request in requests]
+        found = [await cache.get(key) if use == "all" else None for key in keys]
+        missing = [at for at, outputs in enumerate(found) if outputs is None]
+        computed = await self.run([requests[at] for at in missing], caller=caller, seconds=seconds)
+        for at, outputs in zip(missing, computed, strict=True):
+            found[at] = outputs
+            await cache.put(keys[at], outputs)
+        answer = [outputs for outputs in found if outputs is not None]
+        assert len(answer) == len(requests)
+        return answer, len(requests) - len(missing)
+
+    def warm_up(self) -> None:
+        """Ask the question of the health checks once; its answer is the known one from then on.
+
+        Raises:
+            EngineError, ...: the model cannot compute.
+        """
+        self._known = self._submit(_PROBE, first=True).result().logits
+
     async def probe(self) -> None:
-        """One real forward pass through every layer, ahead of the queue; raises if it fails."""
-        request = ForwardRequest(tokenize(_PROBE), Want(logits=True))
-        await asyncio.wrap_future(self._submit(request, first=True))
+        """One real forward pass, ahead of the queue, whose answer is known after `warm_up`.
+
+        An executor that is busy with a pass
+        answers later; that is fine as long as the pass takes about as long as it should.
+
+        Raises:
+            ModelUnavailable: no answer, or another one than before.
+            EngineError, ShuttingDown: as they came.
+        """
+        self._look_for_wedged()
+        answer = asyncio.wrap_future(self._submit(_PROBE, first=True))
+        try:
+            outputs = await asyncio.wait_for(answer, _ANSWER)
+        except TimeoutError:
+            self._look_for_wedged()
+            if not self._running():
+                raise self._unavailable("it gave no answer to a health check") from None
+            return
+        known, logits = self._known, outputs.logits
+        if known is None:
+            return
+        if logits is None or not np.allclose(logits, known, rtol=0, atol=_SAME):
+            raise self._unavailable("it gives another answer than when it was started")
+
+    def _look_for_wedged(self) -> None:
+        for one in self._running():
+            if one.elapsed > _PATIENCE + _TIMES * one.expected:
+                raise self._unavailable(
+                    f"a forward pass that should take {one.expected:.1f} s has been running for"
+                    f" {one.elapsed:.0f} s"
+                )
+
+    def _unavailable(self, reason: str) -> ModelUnavailable:
+        return ModelUnavailable(self.decided.slug, reason)

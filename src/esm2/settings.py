@@ -12,7 +12,8 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -37,24 +38,113 @@ class Settings(BaseSettings):
         description="SLUG or SLUG=PATH to serve; repeat the flag for several (in the variable,"
         f" separate by commas). {DEMO_SLUG} is always served",
     )
-    device: str = Field("auto", description="auto (cuda when there is one), cpu, cuda, cuda:1")
-    dtype: str = Field("auto", description="dtype of the arithmetic: auto or float32")
+    device: str = Field(
+        "auto",
+        description="auto (cuda when there is one), cpu, cuda, cuda:1; several, separated by"
+        " commas, for a worker process on each",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that compute, for each model; of two or more, one is always kept"
+        " free of long requests. They share the cores, each has its own copy of the weights",
+    )
+    dtype: str = Field(
+        "auto",
+        description="dtype of the arithmetic: float32 (auto), bfloat16, int8 (CPU), float16 (CUDA)",
+    )
     tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
         description="API tokens, separated by commas; when there is none, anyone who can reach"
         " the address may use it, so it must be a loopback address",
         json_schema_extra={"flag": False},
     )
+    token_database: str = Field(
+        "",
+        description="where `esm2 token` keeps API tokens, which then open this server too:"
+        " sqlite:////path/tokens.db or postgresql://user@host/database; with a password in it, in"
+        " the variable only",
+    )
+    limits_storage: str = Field(
+        "memory://",
+        description="where the residues a minute of tokens are counted: memory:// for one server,"
+        " redis://host:6379/0 (or Valkey's) for several; with a password in it, in the variable"
+        " only",
+    )
+    cache_mb: int = Field(
+        0, ge=0, description="MiB of results kept for who asks the same again; 0: none is kept"
+    )
+    cache_url: str = Field(
+        "",
+        description="redis://host:6379/1 (or Valkey's) keeps results there instead, for several"
+        " servers; with a password in it, in the variable only",
+    )
     max_items: int = Field(8, ge=1, description="items in one request")
     max_residues: int = Field(2048, ge=1, description="residues in one sequence; a <mask> is one")
     max_body_bytes: int = Field(
         16 << 20, ge=1024, description="bytes of a request body, as sent and inflated"
     )
+    max_connections: int = Field(
+        1000, ge=1, description="connections at once; further ones are closed at once"
+    )
+    header_seconds: float = Field(
+        20, gt=0, description="seconds for the headers of a request; then 408"
+    )
+    body_seconds: float = Field(
+        120, gt=0, description="seconds for the body of a request; then 408"
+    )
+    send_seconds: float = Field(
+        120, gt=0, description="seconds without a caller taking a byte of its reply; then it is cut"
+    )
     pack_tokens: int = Field(4096, ge=1, description="cost budget of one forward pass, in tokens")
     queue_tokens: int = Field(
         4_000_000, ge=1, description="cost that may wait for one model, in tokens; beyond it 429"
     )
-
+    max_wait_seconds: float = Field(
+        1200,
+        gt=0,
+        description="the longest that a request may be expected to wait for its turn; beyond it"
+        " 429. BioLM's SDKs wait for 20 minutes and never ask again",
+    )
+    timeout_seconds: float = Field(
+        1200,
+        gt=0,
+        description="seconds until a request that has no answer gets 504; a caller can ask for less"
+        " with the header X-ESM2-Timeout",
+    )
+    hung_seconds: float = Field(
+        60,
+        gt=0,
+        description="seconds that a forward pass may take, beside ten times what it should, before"
+        " its process is killed and replaced",
+    )
+    memory_mb: int = Field(
+        0,
+        ge=0,
+        description="MiB for forward passes and replies, half for each, beside the weights; 0: what"
+        " is free at the start. What cannot fit is refused",
+    )
+    admin_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port for /metrics, /health and /info, without tokens; 0: /metrics is on the"
+        " main port, and wants a token where there are tokens",
+    )
+    admin_host: str = Field("127.0.0.1", description="address of the admin port")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="debug, info (a line for each request), warning, error"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text or json (one object a line), on standard error"
+    )
+    drain_seconds: float = Field(
+        0,
+        ge=0,
+        description="seconds between SIGTERM, from which on /health/ready says 503, and the closing"
+        " of the port, for a load balancer to notice",
+    )
     grace_seconds: int = Field(
         60, ge=0, description="seconds that requests in flight get when the server is stopped"
     )
@@ -68,10 +158,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _closed_to_the_world(self) -> Settings:
-        if not self.tokens and not is_loopback(self.host):
+        if not (self.tokens or self.token_database) and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} can be reached from other machines and there are no tokens;"
-                " set ESM2_TOKENS to one or more secrets, or listen on 127.0.0.1"
+                " set ESM2_TOKENS to one or more secrets, or ESM2_TOKEN_DATABASE, or listen on"
+                " 127.0.0.1"
             )
         return self
 
@@ -99,11 +190,35 @@ def load(flags: Mapping[str, Any]) -> Settings:
     for name in os.environ:
         if name.upper().startswith(_PREFIX) and name.upper() not in known:
             raise SettingsError(f"{name} is not a setting; known: {', '.join(sorted(known))}")
+    for name, value in flags.items():
+        _refuse_password(name, value)
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def token_database(flag: str | None) -> str:
+    """The URL of the token database: a flag, or else the variable; empty for neither.
+
+    Raises:
+        SettingsError: the flag has a password in it.
+    """
+    _refuse_password("token_database", flag)
+    return flag or os.environ.get(f"{_PREFIX}TOKEN_DATABASE", "")
+
+
+def _refuse_password(name: str, flag: Any) -> None:
+    try:
+        shown = isinstance(flag, str) and "://" in flag and urlsplit(flag).password
+    except ValueError:
+        shown = False
+    if shown:
+        raise SettingsError(
+            f"{name} has a password in it, and everyone on this machine can see the flags of a"
+            f" program; set {_PREFIX}{name.upper()} instead"
+        )
 
 
 def _sentence(fault: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ class Want:
         layers: layers 0..N of the embeddings asked for, ascending, never negative.
         mean, per_token, bos: the embeddings asked for at each of those layers.
         logits, contacts, attentions: the other outputs asked for.
+        masks_only: of logits, only the rows of masked residues.
     """
 
     layers: tuple[int, ...] = ()
@@ -37,6 +38,7 @@ class Want:
     logits: bool = False
     contacts: bool = False
     attentions: bool = False
+    masks_only: bool = False
 
     @property
     def needs_attention_weights(self) -> bool:
@@ -47,6 +49,12 @@ class Want:
     def embedded_layers(self) -> tuple[int, ...]:
         """The layers whose hidden states are needed; none where no embedding is asked for."""
         return self.layers if self.mean or self.per_token or self.bos else ()
+
+    @property
+    def described(self) -> str:
+        """The outputs asked for, for a sentence."""
+        kinds = ("mean", "per_token", "bos", "logits", "contacts", "attentions")
+        return ", ".join(kind for kind in kinds if getattr(self, kind)) or "nothing"
 
     def depth(self, layers: int) -> int:
         """How many of the model's layers have to run."""
@@ -75,7 +83,7 @@ class Outputs:
         mean: layer -> (D,), mean over the L residues.
         per_token: layer -> (L, D).
         bos: layer -> (D,), the BOS token.
-        logits: (L, 33) raw logits.
+        logits: (L, 33) raw logits; (masks, 33) where only those of masked residues were asked for.
         contacts: (L, L) probabilities, symmetric.
         attentions: (N, L) mean over heads and over the L + 2 query tokens.
     """
@@ -116,12 +124,13 @@ class Decided:
         slug: the name under which it answers.
         shape: layers, dimension, heads.
         device: "cpu", "cuda:0", ...
-        dtype: the dtype of the arithmetic, "float32".
-        kernel: the attention kernel in use.
+        dtype: of the products, "float32", "bfloat16", "int8", "float16".
+        kernel: what computes: "native-" and an instruction set, or "torch-sdpa".
         weights_sha256: sha256 of the weight file (of the list of hashes, if there are several).
         weights_kind: "official" (hash as published), "demo", or "custom".
         contacts: whether the checkpoint has a contact head.
         pack_tokens: cost budget of one forward pass, in tokens.
+        threads: of the native library; 0 where torch computes.
     """
 
     slug: str
@@ -133,6 +142,7 @@ class Decided:
     weights_kind: str
     contacts: bool
     pack_tokens: int
+    threads: int
 
     @property
     def caveat(self) -> str:

@@ -10,7 +10,24 @@ import sys
 
 import typer
 
-from esm2.cli import doctor, embed, fetch, models, serve, verify
+from esm2.cli import (
+    attentions,
+    contacts,
+    doctor,
+    embed,
+    extract,
+    fetch,
+    fill_mask,
+    logits,
+    merge,
+    models,
+    pll,
+    scan,
+    score,
+    serve,
+    token,
+    verify,
+)
 from esm2.errors import Esm2Error
 
 app = typer.Typer(
@@ -26,9 +43,24 @@ app = typer.Typer(
 
 app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
+app.command(
+    "extract",
+    # Its arguments are esm-extract's, and argparse reads them.
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)(extract.extract)
+app.command("merge")(merge.merge)
+app.command("score")(score.score)
+app.command("scan")(scan.scan)
+app.command("pll")(pll.pll)
+app.command("contacts")(contacts.contacts)
+app.command("attentions")(attentions.attentions)
+app.command("logits")(logits.logits)
+app.command("fill-mask")(fill_mask.fill_mask)
 app.command("models")(models.models)
 app.command("fetch")(fetch.fetch)
 app.command("verify")(verify.verify)
+app.add_typer(token.app, name="token")
 app.command("doctor")(doctor.doctor)
 
 

@@ -23,7 +23,9 @@ _CEILING = 40_000
 
 def doctor(
     device: Annotated[str, typer.Option(help="device to look at: auto, cpu, cuda")] = "auto",
-    dtype: Annotated[str, typer.Option(help="dtype of the arithmetic: auto or float32")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32 (auto), bfloat16, int8 (CPU), float16 (CUDA)")
+    ] = "auto",
 ) -> None:
     """Tell what this machine can do: versions, device, caches, memory, longest sequences."""
     print(f"esm2 {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -31,14 +33,22 @@ def doctor(
         print(f"  {package:<16} {_installed(package)}")
     try:
         from esm2 import hub
-        from esm2.engine.attention import KERNEL
-        from esm2.engine.device import available_bytes, choose_device, choose_dtype, device_name
+        from esm2.engine.device import (
+            available_bytes,
+            choose_device,
+            choose_dtype,
+            device_name,
+            native_threads,
+        )
+        from esm2.engine.native import library
         from esm2.types import Want
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
-    where, arithmetic = choose_device(device), choose_dtype(dtype)
+    where = choose_device(device)
+    arithmetic = choose_dtype(dtype, where)
     print(f"\ndevice           {where} ({device_name(where)})")
-    print(f"dtype            {arithmetic}, attention by {KERNEL}")
+    print(f"dtype            {arithmetic}")
+    print(f"native library   {', '.join(library.instruction_sets()) or 'not here: torch computes'}")
     print(f"weights cache    {hub.cache_directory()}")
     available = available_bytes(where)
     print(f"memory           {available / 2**30:.1f} GiB free on {where}")
@@ -53,19 +63,19 @@ def doctor(
     print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in outputs))
     for checkpoint in CHECKPOINTS:
         here = "" if hub.locate(checkpoint) else "  (weights not here)"
-        print(
-            f"  {checkpoint.slug:<10} {_row(checkpoint, available, list(outputs.values()))}{here}"
-        )
+        threads = native_threads(checkpoint.shape, where, arithmetic)
+        row = _row(checkpoint, threads, available, list(outputs.values()))
+        print(f"  {checkpoint.slug:<10} {row}{here}")
     print(
         "\nesm2-demo is inside the package. Official ESM-2 was trained on crops of 1022 residues."
     )
 
 
-def _row(checkpoint: Checkpoint, available: int, wants: list[Want]) -> str:
-    from esm2.engine.budget import MemoryModel
+def _row(checkpoint: Checkpoint, threads: int, available: int, wants: list[Want]) -> str:
+    from esm2.budget import MemoryModel
 
     weights = 4 * checkpoint.shape.parameters
-    memory = MemoryModel(checkpoint.shape)
+    memory = MemoryModel(checkpoint.shape, threads)
     rooms = (memory.longest(want, available - weights, _CEILING) for want in wants)
     cells = (f">= {room:,}" if room == _CEILING else f"{room:,}" for room in rooms)
     return f"{weights / 2**30:>5.2f} GiB " + " ".join(f"{cell:>10}" for cell in cells)

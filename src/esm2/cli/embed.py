@@ -1,43 +1,36 @@
-"""`esm2 embed`: embeddings of every record of a FASTA file, into one .npz.
+"""`esm2 embed`: embeddings of every record of a FASTA file, into a file of the format it is named.
 
-    FASTA ──fasta.read──> bulk.embed ──> store.Writer ──> OUT.npz
+    FASTA ──fasta.read──> bulk.embed ──> store.Journal ──> OUT.h5, OUT.h5.rejects.fasta
                              │    └── submit: a model in this process, or with --url a server's
-                             └── a record that cannot be embedded: told, counted, left out
+                             └── a record that cannot be embedded: told, kept with the rejects
 
-Nothing is computed before the input has a first record and the output can be written.
+Nothing is computed before the input has a first record and the output can be written. A run that
+was interrupted goes on where it stopped. With `-` as output there is no file and no journal: a
+line of JSON goes to standard output as soon as a record is done.
 """
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from esm2 import __version__
-from esm2.catalog import DEMO_SLUG
-from esm2.errors import RequestError
+from esm2.cli import options
+from esm2.cli.options import say
 
 if TYPE_CHECKING:
-    from esm2.bulk import Embedded
     from esm2.client.remote import Remote
     from esm2.runtime import Served
-    from esm2.store import Writer
-    from esm2.types import Decided, Want
+    from esm2.store import Format
+    from esm2.store.shards import Shard
 
 _KINDS = ("mean", "per_token", "bos")
-
-# Packs' worth of records in flight: the engine always finds a full pack waiting.
-_PACKS_IN_FLIGHT = 8
-# Bytes of finished outputs that may wait for an older record; two packs are allowed in any case.
-_BYTES_IN_FLIGHT = 1 << 30
-
-_DUPLICATES_SHOWN = 5
+_SUFFIXES = (".h5", ".parquet", ".npz", ".safetensors", ".csv", ".jsonl")
+_STDOUT = Path("-")
 
 
 def embed(
@@ -52,11 +45,15 @@ def embed(
     *,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="OUT.npz", help="File to write, for numpy.load."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="File to write; its ending is its format: .h5, .parquet, .npz, .safetensors,"
+            " .csv, .jsonl. With - lines of JSON go to standard output.",
+        ),
     ],
-    model: Annotated[
-        str, typer.Option("--model", metavar="SLUG[=PATH]", help="Model, see `esm2 models`.")
-    ] = DEMO_SLUG,
+    model: options.ModelName = options.DEFAULT_MODEL,
     include: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,10 +70,8 @@ def embed(
             "  [default: -1]",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto (cuda when there is one), cpu or cuda.")
-    ] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto or float32.")] = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
     url: Annotated[
         str | None,
         typer.Option(
@@ -87,52 +82,90 @@ def embed(
         ),
     ] = None,
     max_residues: Annotated[
-        int, typer.Option(min=1, help="Longer records are refused; none is ever truncated.")
-    ] = 2048,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Tell only what went wrong.")
+        int, typer.Option(min=1, help="The most residues of a record that is seen whole.")
+    ] = options.LONGEST,
+    long: Annotated[
+        Literal["error", "truncate", "window"],
+        typer.Option(
+            help="What becomes of longer ones: rejected; embedded as their first residues; or seen"
+            " in overlapping windows, each residue in the one in which it is furthest from an"
+            " edge. The file says which it was."
+        ),
+    ] = "error",
+    h5_key: Annotated[
+        Literal["id", "accession", "hash", "biotrainer"] | None,
+        typer.Option(
+            help="What names a dataset of an .h5: the first word of the header, the accession in"
+            " it, a hash of the sequence, or biotrainer's.  [default: id]"
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Embed every N-th record only, from the I-th on: for one of N machines. The file"
+            " is OUT.I-of-N.npz; `esm2 merge` makes one of all.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first record that cannot be embedded.")
     ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Begin anew, whatever an interrupted run has kept."),
+    ] = False,
+    quiet: options.Quiet = False,
 ) -> int:
-    """Embed the records of a FASTA file, in their order, into one .npz.
+    """Embed the records of a FASTA file, in their order.
 
-    A record that cannot be embedded is told and left out; the exit status is then 1.
+    If it is interrupted, what was done is kept in OUT.part, and the same command goes on from
+    there. A record that cannot be embedded is told and goes to OUT.rejects.fasta; the exit status
+    is then 1.
     """
+    if output.is_symlink():  # what it points to is meant, and may be where there is room
+        output = output.resolve()
     kinds = _kinds(include or ["mean"])
     indices = _indices(layers or ["-1"])
-    _check_output(output, fasta)
+    output, part = _part(output, shard)
+    format = _format(output, fasta, kinds, indices, h5_key)
     _check_place(url, model, device, dtype)
+    if long == "window" and "bos" in kinds:
+        raise typer.BadParameter("each window has a BOS of its own", param_hint="--long")
 
-    from esm2 import bulk, store
     from esm2 import fasta as fasta_file
-    from esm2.types import Want
+    from esm2.cli.embed_run import Job
+    from esm2.fasta import Position
+    from esm2.store import Run
+    from esm2.store.shards import OwnRecords
 
-    with closing(fasta_file.read(fasta)) as records, store.Writer(output) as out:
+    position = Position()
+    with closing(fasta_file.read(fasta, position)) as records:
         first = next(records)
         with _opened(url, model, device, dtype) as served:
             decided = served.decided
-            resolved = sorted({decided.shape.layer(index) for index in indices})
-            want = Want(tuple(resolved), **dict.fromkeys(kinds, True))
-            results = bulk.embed(
-                chain([first], records),
-                want,
-                served.submit,
+            run = Run(
+                model=decided.slug,
+                weights_sha256=decided.weights_sha256,
+                weights_kind=decided.weights_kind,
+                device=decided.device.partition(":")[0],
+                dtype=decided.dtype,
+                include=tuple(kinds),
+                layers=tuple(sorted({decided.shape.layer(index) for index in indices})),
+                dim=decided.shape.dim,
+                long=long,
                 max_residues=max_residues,
-                in_flight_tokens=_in_flight_tokens(decided, want),
+                format=format.suffix,
+                keys=h5_key or "id",
+                shard=part,
             )
-            started = time.perf_counter()
-            with closing(results):
-                refused = _write(results, out, fasta, quiet)
-            seconds = time.perf_counter() - started
-        if not out.count:
-            raise RequestError(
-                f"no record of {fasta} could be embedded ({refused} refused); {output} was not"
-                " written"
-            )
-        _report_duplicates(out)
-        out.commit(_meta(decided, want, kinds, fasta))
-    if refused or not quiet:
-        _say(_summary(out, seconds, decided, refused))
-    return 1 if refused else 0
+            if objection := format.objection(kinds, len(run.layers)):
+                raise typer.BadParameter(objection, param_hint="--output")
+            whole = chain([first], records)
+            own = OwnRecords(whole, part) if part else None
+            job = Job(served, run, fasta, position, strict, quiet, own)
+            if output == _STDOUT:
+                return job.to_standard_output(whole)
+            return job.to_file(output, iter(own or whole), restart)
 
 
 # --- arguments ---------------------------------------------------------------------------------
@@ -159,23 +192,62 @@ def _indices(values: Sequence[str]) -> list[int]:
     return indices
 
 
+def _distinct(indices: Sequence[int]) -> int:
+    """How many layers these are at least: before the model is known, -1 may be any of them."""
+    return max(len({i for i in indices if i >= 0}), len({i for i in indices if i < 0}))
+
+
 def _words(values: Sequence[str]) -> Iterator[str]:
     """`--x a,b --x c` -> a, b, c."""
     for value in values:
         yield from (word.strip() for word in value.split(","))
 
 
-def _check_output(output: Path, fasta: str) -> None:
-    if output.suffix != ".npz":
-        raise typer.BadParameter(
-            f"{output} has no ending that is known here; files can be written as .npz",
-            param_hint="--output",
+def _format(
+    output: Path, fasta: str, kinds: Sequence[str], indices: Sequence[int], h5_key: str | None
+) -> Format:
+    """How to write what is asked for, or why that cannot be.
+
+    Raises:
+        FileError, MissingExtra: there could be no such file here; nothing has been computed yet.
+    """
+    from esm2 import store
+
+    format = store.FORMATS[".jsonl"] if output == _STDOUT else store.find(output)
+    problem = None
+    if format is None:
+        problem = (
+            f"{output} has no ending that is known here; files can be written as"
+            f" {', '.join(_SUFFIXES)}"
         )
-    same = False
-    with suppress(OSError):  # one of them is not there, or may not be looked at: told later
-        same = output.samefile(fasta)
-    if same:
-        raise typer.BadParameter(f"{output} is the input file", param_hint="--output")
+    elif objection := format.objection(kinds, _distinct(indices)):
+        problem = objection
+    elif written := store.replaced(output, fasta):
+        problem = f"{written} is the input file"
+    if format is None or problem:
+        raise typer.BadParameter(problem or "", param_hint="--output")
+    if h5_key is not None and format.suffix != ".h5":
+        raise typer.BadParameter("only an .h5 has datasets to name", param_hint="--h5-key")
+    format.load()
+    if output != _STDOUT:
+        store.check_place(output)
+    return format
+
+
+def _part(output: Path, shard: str | None) -> tuple[Path, Shard | None]:
+    """Where the part of a run goes, and which it is; without --shard, all of it."""
+    from esm2.store import shards
+
+    if shard is None:
+        return output, None
+    part = shards.parse(shard)
+    if part is None:
+        message = f"{shard!r} is not like 3/16, the third of sixteen"
+        raise typer.BadParameter(message, param_hint="--shard")
+    if output.suffix.lower() != ".npz":
+        message = "a part is an .npz; `esm2 merge` writes them all into the format that you want"
+        raise typer.BadParameter(message, param_hint="--output")
+    return shards.path_of(output, part), part
 
 
 def _check_place(url: str | None, model: str, device: str, dtype: str) -> None:
@@ -191,9 +263,6 @@ def _check_place(url: str | None, model: str, device: str, dtype: str) -> None:
         )
 
 
-# --- work --------------------------------------------------------------------------------------
-
-
 def _opened(
     url: str | None, model: str, device: str, dtype: str
 ) -> AbstractContextManager[Served | Remote]:
@@ -204,104 +273,4 @@ def _opened(
         return open_remote(url, model)
     from esm2.runtime import open_model
 
-    return open_model(model, device=device, dtype=dtype, on_fetch=_say)
-
-
-def _in_flight_tokens(decided: Decided, want: Want) -> int:
-    token_bytes = 4 * decided.shape.dim * len(want.layers) if want.per_token else 1
-    packs = min(_PACKS_IN_FLIGHT, _BYTES_IN_FLIGHT // (token_bytes * decided.pack_tokens))
-    return max(packs, 2) * decided.pack_tokens
-
-
-def _write(results: Iterable[Embedded], out: Writer, source: str, quiet: bool) -> int:
-    """Write what came out well, tell the rest, and count that."""
-    refused = 0
-    with _progress(quiet) as advance:
-        for item in results:
-            if isinstance(item.result, RequestError):
-                refused += 1
-                place = f"{source}, line {item.record.line}, record {_shown(item.record.id)}"
-                _say(f"{place}: {item.result}")
-            else:
-                out.add(item.record.id, item.residues, item.result)
-            advance(out)
-    return refused
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[Writer], None]]:
-    """A line that is kept up to date on a terminal, nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    started = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-        task = live.add_task("embedding")
-
-        def advance(out: Writer) -> None:
-            rate = out.residues / (time.perf_counter() - started)
-            live.update(
-                task,
-                description=f"{out.count:,} records, {out.residues:,} residues, {rate:,.0f}/s",
-            )
-
-        yield advance
-
-
-# --- what is told ------------------------------------------------------------------------------
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _shown(text: str) -> str:
-    """An id for a terminal: a file must not be able to move the cursor."""
-    return text if text.isprintable() else ascii(text)
-
-
-def _report_duplicates(out: Writer) -> None:
-    duplicates = out.duplicates()
-    if not duplicates:
-        return
-    shown = [f"{_shown(name)} ({count} times)" for name, count in duplicates.items()]
-    hidden = len(shown) - _DUPLICATES_SHOWN
-    more = f" and {hidden} more" if hidden > 0 else ""
-    _say(
-        f"ids that occur more than once (all their records are kept, in order):"
-        f" {', '.join(shown[:_DUPLICATES_SHOWN])}{more}"
-    )
-
-
-def _meta(decided: Decided, want: Want, kinds: Sequence[str], source: str) -> dict[str, object]:
-    return {
-        "esm2": __version__,
-        "model": decided.slug,
-        "weights_sha256": decided.weights_sha256,
-        "weights_kind": decided.weights_kind,
-        "device": decided.device,
-        "dtype": decided.dtype,
-        "include": list(kinds),
-        "layers": list(want.layers),
-        "source": source,
-    }
-
-
-def _summary(out: Writer, seconds: float, decided: Decided, refused: int) -> str:
-    rate = out.residues / max(seconds, 1e-9)
-    note = f"; {decided.caveat}" if decided.caveat else ""
-    left_out = f"; {_count(refused, 'record')} left out, as told above" if refused else ""
-    return (
-        f"{out.path}: {_count(out.count, 'record')}, {_count(out.residues, 'residue')}"
-        f" in {seconds:.1f} s ({rate:.0f} residues/s), {decided.slug} on {decided.device},"
-        f" {decided.dtype}"
-        f"{note}{left_out}"
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return open_model(model, device=device, dtype=dtype, on_fetch=say)

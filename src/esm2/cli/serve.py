@@ -5,17 +5,23 @@ from __future__ import annotations
 import inspect
 import json
 import signal
-import socket
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esm2 import __version__, settings
-from esm2.errors import MissingExtra, SettingsError
+from esm2.cli import ports
+from esm2.errors import MissingExtra
 
 if TYPE_CHECKING:
     from esm2.runtime import Runtime
+    from esm2.server.metrics import Metrics
+    from esm2.watch import Event
+
+# The start of human H-Ras (UniProt P01112) with Gly15 masked, the glycine of its P-loop.
+_EXAMPLE = "MTEYKLVVVGAGGV<mask>KSALTIQLIQNHFVDEYDPT"
 
 
 def _flags() -> inspect.Signature:
@@ -53,63 +59,46 @@ def serve(**flags: Any) -> None:
     see the flags of a program.
     """
     chosen = settings.load(flags)
-    try:
-        import uvicorn
-
-        from esm2.server.app import create_app
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "fastapi", "server") from error
     from esm2.runtime import open_runtime
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if not self.should_exit:
-                announce()
+    metrics: list[Metrics] = []
 
-    def announce() -> None:
-        _announce(runtime, listener.getsockname()[1])
+    def load_the_rest() -> None:
+        """What answers is loaded beside the models: each takes as long as the other."""
+        try:
+            import esm2.cli.listening  # noqa: F401
+            from esm2.server.metrics import Metrics
+        except ModuleNotFoundError as error:
+            raise MissingExtra(error.name or "fastapi", "server") from error
+        metrics.append(Metrics())
+
+    def watch(event: Event) -> None:
+        metrics[0](event)
 
     # uvicorn drains on SIGTERM and then raises it anew: that is a stop as wanted, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    listener = _listen(chosen.host, chosen.port)  # before the models: a taken port shows at once
-    with listener, open_runtime(chosen, _say) as runtime:
-        config = uvicorn.Config(
-            create_app(runtime),
-            log_level="warning",
-            access_log=False,
-            # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=chosen.grace_seconds,
-            server_header=False,
-        )
+    with ExitStack() as stack:
+        # Before the models: a taken port shows at once.
+        listener = stack.enter_context(ports.listen(chosen.host, chosen.port))
+        admin = None
+        if chosen.admin_port:
+            admin = stack.enter_context(ports.listen(chosen.admin_host, chosen.admin_port))
+        runtime = stack.enter_context(open_runtime(chosen, _say, watch, load_the_rest))
+        from esm2.cli import listening
+
         try:
-            Server(config).run(sockets=[listener])
+            listening.serve(
+                runtime,
+                metrics[0],
+                listener,
+                admin,
+                lambda: _announce(runtime, listener.getsockname()[1]),
+            )
         except KeyboardInterrupt:
             _say("stopped")
 
 
 serve.__signature__ = _flags()  # type: ignore[attr-defined]  # how typer learns of the flags
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that is ours alone. Callers who come while the models load wait for an answer."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen()
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {reason}; choose another with --host and --port"
-        ) from error
-    return listener
 
 
 def _say(text: str) -> None:
@@ -126,10 +115,10 @@ def _announce(runtime: Runtime, port: int) -> None:
         note = f"; {model.caveat}" if model.caveat else ""
         _say(f"{model.slug} on {model.device} in {model.dtype}, {model.kernel}{note}")
     slug = next(iter(runtime.services))
-    body = json.dumps({"items": [{"sequence": "MKTAYIAKQRQISFVKSHFSRQ"}]})
+    body = json.dumps({"items": [{"sequence": _EXAMPLE}]})
     token = " \\\n  --header 'Authorization: Token YOUR_TOKEN'" if runtime.settings.tokens else ""
     print(
-        f"\ncurl {url}/api/v2/{slug}/encode/ \\\n"
+        f"\ncurl {url}/api/v2/{slug}/predict/ \\\n"
         f"  --header 'Content-Type: application/json'{token} \\\n"
         f"  --data '{body}'\n",
         flush=True,

@@ -33,7 +33,9 @@ def verify(
     device: Annotated[
         str, typer.Option(help="auto (cuda when there is one), cpu or cuda.")
     ] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto or float32.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32 (auto), bfloat16, int8 (CPU), float16 (CUDA).")
+    ] = "auto",
 ) -> int:
     """Compare a checkpoint with published numbers, and print each difference and its limit.
 

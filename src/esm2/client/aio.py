@@ -32,6 +32,7 @@ from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
 from esm2.client.wire import OutputName
 from esm2.errors import ContactsUnavailable, InvalidRequest, ServerUnreachable
+from esm2.marginals import Strategy
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
 
 Pool = Literal["mean", "bos"]
@@ -140,6 +141,24 @@ class AsyncClient:
         """As `Client.log_prob`."""
         values = await self._run("log_prob", sequences, None, lambda item: item.array("log_prob"))
         return np.array(values, dtype=np.float32)
+
+    async def score_variants(
+        self,
+        sequence: str,
+        variants: Sequence[str],
+        strategy: Strategy = "masked-marginals",
+        offset: int = 0,
+    ) -> Float:
+        """As `Client.score_variants`."""
+        decided, limits = await self._known()
+        if isinstance(variants, str):
+            raise TypeError("variants is one str; pass a list of variants")
+        checked([sequence], "none", limits)
+        if not variants:
+            return np.empty(0, dtype=np.float32)
+        call = wire.scoring(decided.slug, sequence, variants, strategy, offset)
+        arrays = wire.arrays_in(await self.send(call), decided)
+        return wire.scores_in(arrays, len(variants))
 
     async def forward(self, request: ForwardRequest) -> Outputs:
         """One request, as a batcher takes it; other than there, logits are (L, 20).

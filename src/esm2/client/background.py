@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 Answer = TypeVar("Answer")
 
@@ -22,6 +23,9 @@ class Background:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        # What was submitted here, and may be cancelled. What that has begun ends with it: anyio tells
+        # of a coroutine that was never awaited where one of its own tasks is cancelled from outside.
+        self._own: WeakSet[Coroutine[Any, Any, Any]] = WeakSet()
         self._thread = threading.Thread(target=self._work, name="esm2-client", daemon=True)
         self._thread.start()
 
@@ -31,6 +35,7 @@ class Background:
 
     def submit(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
         """Start it in the loop; cancelling the future cancels it there."""
+        self._own.add(work)
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:
@@ -43,14 +48,15 @@ class Background:
 
     def close(self, last: Awaitable[None]) -> None:
         """Cancel what runs, do the last thing, and end the thread."""
-        self.submit(self._end(last)).result()
+        asyncio.run_coroutine_threadsafe(self._end(last), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     async def _end(self, last: Awaitable[None]) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for task in asyncio.all_tasks():
+            if task.get_coro() in self._own:
+                task.cancel()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
         await last
         await self._loop.shutdown_asyncgens()

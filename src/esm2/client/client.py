@@ -6,6 +6,7 @@
         client.encode(["MKTAYIAKQR"], include=["contacts"])      # [Outputs]
         client.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
         client.log_prob(["MKTAYIAKQR"])                          # (1,)
+        client.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
 
 `Client` is `AsyncClient` (`aio.py`) on a loop in the background; it holds no logic of its own.
 """
@@ -21,6 +22,7 @@ from esm2.client.aio import AsyncClient, Pool
 from esm2.client.background import Background
 from esm2.client.retry import Retry
 from esm2.client.wire import Call, OutputName, Reply
+from esm2.marginals import Strategy
 from esm2.types import Decided, Float, ForwardRequest, Outputs
 
 Answer = TypeVar("Answer")
@@ -147,6 +149,30 @@ class Client:
             as `embed`.
         """
         return self._wait(self._open().log_prob(sequences))
+
+    def score_variants(
+        self,
+        sequence: str,
+        variants: Sequence[str],
+        strategy: Strategy = "masked-marginals",
+        offset: int = 0,
+    ) -> Float:
+        """Scores of variants of a protein, all in one request.
+
+        Args:
+            sequence: the wild type, residues in upper case, no `<mask>`.
+            variants: such as "A24G", "p.Ala24Gly" or "A24G:D30N"; "WT" is the wild type.
+            strategy: "masked-marginals", "wt-marginals" or "pppl".
+            offset: subtracted from each position to get the 1-based residue.
+
+        Returns:
+            float32 (n,), log-likelihood ratios in nats: 0 is the wild type, below it is worse.
+
+        Raises:
+            InvalidRequest: naming variants that cannot be read or do not match the sequence.
+            TooMuchWork: more passes than the server takes in one request; else as `embed`.
+        """
+        return self._wait(self._open().score_variants(sequence, variants, strategy, offset))
 
     def submit(self, request: ForwardRequest) -> Future[Outputs]:
         """Start one request, as a batcher does; other than there, logits are (L, 20)."""

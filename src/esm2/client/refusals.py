@@ -5,7 +5,8 @@
     {"error": "...", "code": "of.tomorrow"}                                Refused
 
 A fault of an item is told at the place of its sequence in the caller's list, as `esm2.load` does:
-"items__1__sequence" of the batch that began with sequence 8 is "sequences[9]".
+"items__1__sequence" of the batch that began with sequence 8 is "sequences[9]", and
+"items__0__variants__3" is "variants[3]".
 """
 
 from __future__ import annotations
@@ -72,4 +73,7 @@ def _faults(said: dict[Any, Any], first: int) -> dict[str, list[str]]:
 
 def _place(place: str, first: int) -> str:
     item = re.fullmatch(r"items__(\d+)__sequence", place)
-    return f"sequences[{first + int(item[1])}]" if item else place
+    if item:
+        return f"sequences[{first + int(item[1])}]"
+    variant = re.fullmatch(r"items__0__variants__(\d+)", place)
+    return f"variants[{variant[1]}]" if variant else place

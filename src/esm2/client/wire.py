@@ -148,6 +148,15 @@ def asking(slug: str, action: str, sequences: Sequence[str], params: Mapping[str
     return post(f"/api/v3/{slug}/{action}/", content_of(sequences, params), NPZ)
 
 
+def scoring(slug: str, sequence: str, variants: Sequence[str], strategy: str, offset: int) -> Call:
+    """Ask a model for the scores of variants of a protein."""
+    content = {
+        "items": [{"sequence": sequence, "variants": list(variants)}],
+        "params": {"strategy": strategy, "offset": offset},
+    }
+    return post(f"/api/v3/{slug}/score/", content, NPZ)
+
+
 def params_of(want: Want) -> dict[str, Any]:
     """`params` of encode."""
     params: dict[str, Any] = {"include": [kind for kind in KINDS if getattr(want, kind)]}
@@ -242,6 +251,23 @@ def _array(members: zipfile.ZipFile, name: str) -> Float:
     return array
 
 
+def scores_in(arrays: Mapping[str, Float], count: int) -> Float:
+    """The scores in the arrays of a reply to `scoring`: float32 (count,).
+
+    Raises:
+        UnexpectedReply: it is not there, or not of its shape, or not float32.
+    """
+    return _checked(arrays, "0.scores", (count,))
+
+
+def _checked(arrays: Mapping[str, Float], name: str, shape: tuple[int, ...]) -> Float:
+    array = arrays.get(name)
+    if array is None or array.shape != shape or array.dtype != np.float32:
+        found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+        raise UnexpectedReply(f"the reply has {found} as {name}, not float32 {shape}")
+    return array
+
+
 class Item:
     """The arrays of one item of a reply.
 
@@ -275,13 +301,7 @@ class Item:
             UnexpectedReply: it is not there, or not of its shape, or not float32.
         """
         name = f"{self._index}.{kind}" if layer is None else f"{self._index}.{kind}.{layer}"
-        array = self._arrays.get(name)
-        if array is None or array.shape != self._shapes[kind] or array.dtype != np.float32:
-            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise UnexpectedReply(
-                f"the reply has {found} as {name}, not float32 {self._shapes[kind]}"
-            )
-        return array
+        return _checked(self._arrays, name, self._shapes[kind])
 
     def outputs(self, want: Want) -> Outputs:
         """Everything that was asked for; logits are (L, 20)."""

@@ -3,11 +3,17 @@
     Esm2Error
     ├── RequestError               the caller can mend it
     │   ├── EmptySequence          InvalidSequence     SequenceTooLong
+    │   ├── DoesNotFit             ReplyTooLarge       InvalidHeader
+    │   ├── BeyondBudget           more than the token has for a minute
+    │   ├── BodyTimeout            a body that came too slowly
     │   ├── MaskNotAllowed         MaskMissing
     │   ├── LayerOutOfRange        ContactsUnavailable TooManyItems
     │   ├── InvalidRequest         one or more of the above, each with its place in the body
     │   ├── NotJson                BodyTooLarge        UnsupportedEncoding
-    │   └── InvalidFasta
+    │   ├── NotAcceptable          BeyondFloat16
+    │   ├── InvalidFasta           InvalidStructure
+    │   ├── InvalidVariant         OffsetNotFound      InvalidTable
+    │   └── TooManySubstitutions   TooMuchWork
     ├── UnknownModel               no such slug
     ├── ModelNotServed             a known slug that this server does not serve
     ├── WeightsMissing             a known slug without weights on this machine
@@ -17,14 +23,23 @@
     │   ├── HubUnreachable
     │   └── HashMismatch
     ├── Unauthenticated            no token, or an unknown one
+    ├── Forbidden                  a token that is not good for this
+    ├── RateLimited                a token whose budget is used up
+    ├── TokensUnavailable          the token database cannot be reached
     ├── Overloaded                 the queue is full
+    ├── DeadlineExceeded           no answer in the time allowed
+    ├── ModelUnavailable           a model cannot compute at the moment
     ├── ShuttingDown               the server is stopping
     ├── EngineError                the forward pass failed
-    │   └── NotFinite              it gave NaN or infinity
+    │   ├── NotFinite              it gave NaN or infinity
+    │   └── EngineLost             the process that computed is gone
+    │       ├── EngineCrashed
+    │       └── EngineHung
     ├── ServerUnreachable          no whole reply came from a server
     ├── UnexpectedReply            a reply that no esm2 server gives
     ├── Refused                    a server's refusal that has no class here
     ├── FileError                  a file cannot be read or written
+    │   └── CannotResume           an interrupted run was another one
     └── SettingsError              a setting that cannot be
         └── MissingExtra           an optional dependency is not installed
 
@@ -47,29 +62,53 @@ from esm2.errors.model import (
 )
 from esm2.errors.remote import Refused, ServerUnreachable, UnexpectedReply
 from esm2.errors.request import (
+    BeyondBudget,
+    BeyondFloat16,
+    BodyTimeout,
     BodyTooLarge,
     ContactsUnavailable,
+    DoesNotFit,
     EmptySequence,
     InvalidFasta,
+    InvalidHeader,
     InvalidRequest,
     InvalidSequence,
+    InvalidStructure,
     LayerOutOfRange,
     MaskMissing,
     MaskNotAllowed,
+    NotAcceptable,
     NotJson,
+    ReplyTooLarge,
     RequestError,
     SequenceTooLong,
     TooManyItems,
     UnsupportedEncoding,
 )
+from esm2.errors.scoring import (
+    InvalidTable,
+    InvalidVariant,
+    OffsetNotFound,
+    TooManySubstitutions,
+    TooMuchWork,
+)
 from esm2.errors.service import (
+    CannotResume,
+    DeadlineExceeded,
+    EngineCrashed,
     EngineError,
+    EngineHung,
+    EngineLost,
     FileError,
+    Forbidden,
     MissingExtra,
+    ModelUnavailable,
     NotFinite,
     Overloaded,
+    RateLimited,
     SettingsError,
     ShuttingDown,
+    TokensUnavailable,
     Unauthenticated,
 )
 
@@ -79,6 +118,11 @@ __all__ = [
     "EmptySequence",
     "InvalidSequence",
     "SequenceTooLong",
+    "DoesNotFit",
+    "ReplyTooLarge",
+    "InvalidHeader",
+    "BeyondBudget",
+    "BodyTimeout",
     "MaskNotAllowed",
     "MaskMissing",
     "LayerOutOfRange",
@@ -88,7 +132,15 @@ __all__ = [
     "NotJson",
     "BodyTooLarge",
     "UnsupportedEncoding",
+    "NotAcceptable",
+    "BeyondFloat16",
     "InvalidFasta",
+    "InvalidStructure",
+    "InvalidVariant",
+    "OffsetNotFound",
+    "InvalidTable",
+    "TooManySubstitutions",
+    "TooMuchWork",
     "UnknownModel",
     "ModelNotServed",
     "WeightsMissing",
@@ -98,14 +150,23 @@ __all__ = [
     "HubUnreachable",
     "HashMismatch",
     "Unauthenticated",
+    "Forbidden",
+    "RateLimited",
+    "TokensUnavailable",
     "Overloaded",
+    "DeadlineExceeded",
+    "ModelUnavailable",
     "ShuttingDown",
     "EngineError",
     "NotFinite",
+    "EngineLost",
+    "EngineCrashed",
+    "EngineHung",
     "ServerUnreachable",
     "UnexpectedReply",
     "Refused",
     "FileError",
+    "CannotResume",
     "SettingsError",
     "MissingExtra",
 ]

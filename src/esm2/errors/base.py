@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 
 class Esm2Error(Exception):
@@ -17,3 +17,13 @@ class Esm2Error(Exception):
         It has the sentence and the code; the other attributes stayed with that process.
         """
         return cls.__new__(cls, message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its sentence and attributes, whatever its constructor takes."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[Esm2Error], args: tuple[Any, ...], attributes: dict[str, Any]) -> Esm2Error:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error

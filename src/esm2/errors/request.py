@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from esm2.errors.base import Esm2Error
 
@@ -67,8 +69,78 @@ class SequenceTooLong(RequestError):
         self.limit = limit
         super().__init__(
             f"the sequence has {length} residues, the limit here is {limit} (nothing is truncated);"
-            " shorten it, or raise the setting max_residues"
+            " shorten it, or raise max_residues"
         )
+
+
+class DoesNotFit(RequestError):
+    """The answer to a sequence takes more memory than this machine has for it.
+
+    Attributes:
+        length: its residues.
+        longest: the most residues of which the same outputs fit; 0 if none do.
+    """
+
+    code = "request.does_not_fit"
+
+    def __init__(self, length: int, longest: int, outputs: str) -> None:
+        self.length = length
+        self.longest = longest
+        super().__init__(
+            f"{outputs} of {length} residues do not fit into the memory here; of at most {longest}"
+            " residues they do (ask for fewer outputs or layers at once for longer ones)"
+        )
+
+
+class ReplyTooLarge(RequestError):
+    """The outputs of all items of a request hold more than this server has for replies.
+
+    Attributes:
+        size, limit: bytes.
+    """
+
+    code = "request.reply_too_large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"the outputs would hold {size / 1e6:.0f} MB, and this server has {limit / 1e6:.0f} MB"
+            " for replies; send fewer items in a request, or ask for fewer outputs or layers"
+        )
+
+
+class BeyondBudget(RequestError):
+    """A request for more residues than its token has for a minute.
+
+    Attributes:
+        residues: of all forward passes of the request.
+        budget: residues in a minute.
+    """
+
+    code = "request.beyond_budget"
+
+    def __init__(self, residues: int, budget: int) -> None:
+        self.residues = residues
+        self.budget = budget
+        super().__init__(
+            f"the request comes to {residues} residues and its token may ask for {budget} in a"
+            " minute, so it can never pass; send smaller requests"
+        )
+
+
+class InvalidHeader(RequestError):
+    """A header of ours with a value that means nothing.
+
+    Attributes:
+        name: of the header.
+    """
+
+    code = "request.invalid_header"
+
+    def __init__(self, name: str, must_be: str) -> None:
+        self.name = name
+        super().__init__(f"the header {name} must be {must_be}")
 
 
 class MaskNotAllowed(RequestError):
@@ -83,7 +155,8 @@ class MaskNotAllowed(RequestError):
     def __init__(self, position: int) -> None:
         self.position = position
         super().__init__(
-            f"residue {position + 1} is <mask>, which encode does not accept; use predict"
+            f"residue {position + 1} is <mask>, and every residue must be known here; for masked"
+            " ones use predict"
         )
 
 
@@ -177,10 +250,53 @@ class BodyTooLarge(RequestError):
         )
 
 
+class BodyTimeout(RequestError):
+    """A body that was still not all there when its time was over.
+
+    Attributes:
+        seconds: that it had.
+    """
+
+    code = "request.body_timeout"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the body was not all there after {seconds:g} seconds; send it again")
+
+
 class UnsupportedEncoding(RequestError):
     """A Content-Encoding that is neither gzip nor none."""
 
     code = "request.unsupported_encoding"
+
+
+class NotAcceptable(RequestError):
+    """An Accept header that wants arrays of a dtype that there is not."""
+
+    code = "request.not_acceptable"
+
+    def __init__(self, media_type: str, dtype: str, dtypes: Sequence[str]) -> None:
+        # A name of a dtype is shown, anything else is not: nobody knows what it is.
+        shown = repr(dtype) if re.fullmatch(r"[a-z]+\d{1,2}", dtype) else "of another name"
+        super().__init__(
+            f"Accept wants {media_type} with dtype {shown}; it can be {' or '.join(dtypes)}"
+        )
+
+
+class BeyondFloat16(RequestError):
+    """Arrays that were wanted in float16 and have a number that it cannot hold.
+
+    Attributes:
+        name: of the array.
+    """
+
+    code = "request.beyond_float16"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} has a number above 65504, which float16 cannot hold; ask for float32"
+        )
 
 
 class InvalidFasta(RequestError):
@@ -198,3 +314,19 @@ class InvalidFasta(RequestError):
         self.line = line
         self.reason = reason
         super().__init__(f"{source}, line {line}: {reason}")
+
+
+class InvalidStructure(RequestError):
+    """A structure that cannot be read, or is not that of the protein asked about.
+
+    Attributes:
+        source: name of the file.
+        reason: what is wrong with it.
+    """
+
+    code = "request.invalid_structure"
+
+    def __init__(self, source: Path | str, reason: str) -> None:
+        self.source = str(source)
+        self.reason = reason
+        super().__init__(f"{source}: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from esm2.errors.base import Esm2Error
@@ -13,21 +14,106 @@ class Unauthenticated(Esm2Error):
     code = "auth.unauthenticated"
 
 
+class TokensUnavailable(Esm2Error):
+    """The token database cannot be reached, so it is not known who may ask."""
+
+    code = "auth.unavailable"
+    retry_after = 5
+
+
+class Forbidden(Esm2Error):
+    """A token that is good, but not for this.
+
+    Attributes:
+        scope: that it lacks.
+    """
+
+    code = "auth.forbidden"
+
+    def __init__(self, scope: str, scopes: Collection[str]) -> None:
+        self.scope = scope
+        super().__init__(
+            f"this token is good for {', '.join(sorted(scopes))} and not for {scope}; ask whoever"
+            f" runs this server for one with the scope {scope}"
+        )
+
+
+class RateLimited(Esm2Error):
+    """A token whose budget of the last minute is used up.
+
+    Attributes:
+        budget: residues in a minute.
+        retry_after: seconds until there is room for the same request.
+    """
+
+    code = "auth.rate_limited"
+
+    def __init__(self, budget: int, retry_after: int) -> None:
+        self.budget = budget
+        self.retry_after = retry_after
+        super().__init__(
+            f"this token's budget of {budget} residues a minute is used up; try again in"
+            f" {retry_after} s"
+        )
+
+
 class Overloaded(Esm2Error):
-    """The queue is full.
+    """More waits than may wait.
 
     Attributes:
         queued, limit: cost waiting and the most that may wait, in tokens.
+        retry_after: seconds until there should be room.
+        wait: seconds that the request would have waited; 0 where that was not the reason.
     """
 
     code = "service.overloaded"
 
-    def __init__(self, queued: int, limit: int) -> None:
+    def __init__(self, queued: int, limit: int, retry_after: int = 1, wait: float = 0.0) -> None:
         self.queued = queued
         self.limit = limit
-        super().__init__(
-            f"the queue is full ({queued} of {limit} tokens are waiting); try again later"
+        self.retry_after = retry_after
+        self.wait = wait
+        reason = (
+            f"a request would wait for {wait:.0f} seconds"
+            if wait
+            else f"{queued} of {limit} tokens are waiting"
         )
+        super().__init__(f"the queue is full ({reason}); try again in {retry_after} s")
+
+
+class DeadlineExceeded(Esm2Error):
+    """There was no answer in the time that the caller, or the server, allows.
+
+    Attributes:
+        seconds: the time allowed.
+    """
+
+    code = "service.deadline_exceeded"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"there was no answer within {seconds:g} seconds, and what was not computed yet was"
+            " dropped; ask for less at once, or allow more time"
+        )
+
+
+class ModelUnavailable(Esm2Error):
+    """A model cannot compute at the moment; the server goes on without it.
+
+    Attributes:
+        slug: the model.
+        reason: what stands in the way.
+        retry_after: seconds until it is tried again.
+    """
+
+    code = "service.model_unavailable"
+
+    def __init__(self, slug: str, reason: str, retry_after: int = 1) -> None:
+        self.slug = slug
+        self.reason = reason
+        self.retry_after = retry_after
+        super().__init__(f"{slug} is not available now: {reason}; try again in {retry_after} s")
 
 
 class ShuttingDown(Esm2Error):
@@ -43,6 +129,49 @@ class EngineError(Esm2Error):
     """The forward pass failed; the request was not at fault as far as is known."""
 
     code = "engine.failed"
+
+
+class EngineLost(EngineError):
+    """The process that computed is gone, and with it what it had in hand."""
+
+    code = "engine.lost"
+
+
+class EngineCrashed(EngineLost):
+    """It died: killed, out of memory, or by a fault of its own.
+
+    Attributes:
+        slug: the model.
+        how: of its end, "signal 9" or "exit status 1".
+    """
+
+    code = "engine.crashed"
+
+    def __init__(self, slug: str, how: str) -> None:
+        self.slug = slug
+        self.how = how
+        super().__init__(
+            f"the process of {slug} died of this request ({how}); another took its place"
+        )
+
+
+class EngineHung(EngineLost):
+    """It gave no answer for so long that it was killed.
+
+    Attributes:
+        slug: the model.
+        seconds: that it was given.
+    """
+
+    code = "engine.hung"
+
+    def __init__(self, slug: str, seconds: float) -> None:
+        self.slug = slug
+        self.seconds = seconds
+        super().__init__(
+            f"the process of {slug} gave no answer to this request in {seconds:.0f} s and was"
+            " killed; another took its place"
+        )
 
 
 class NotFinite(EngineError):
@@ -73,6 +202,25 @@ class FileError(Esm2Error):
         self.path = str(path)
         self.reason = reason
         super().__init__(f"cannot {doing} {path}: {reason}")
+
+
+class CannotResume(FileError):
+    """A run that was interrupted cannot be gone on with as it is now asked for.
+
+    Attributes:
+        path: where what is there already is kept.
+        differences: what is not the same, one sentence each.
+    """
+
+    code = "file.cannot_resume"
+
+    def __init__(self, path: Path | str, differences: Sequence[str]) -> None:
+        self.differences = tuple(differences)
+        super().__init__(
+            path,
+            "go on with",
+            f"{'; '.join(self.differences)}; ask for the same again, or begin anew with --restart",
+        )
 
 
 class SettingsError(Esm2Error):

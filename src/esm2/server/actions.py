@@ -1,26 +1,44 @@
-"""The three actions, each with what is the same in every generation; only answers differ."""
+"""The actions, each with what is the same in every generation; only some answers differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from esm2.scoring import log_prob
+from esm2.catalog import Shape
+from esm2.scoring import Double, log_prob
 from esm2.server.bodies import (
     EncodeBody,
     LogProbBody,
     PredictBody,
+    ScoreBody,
     encode_requests,
     logits_requests,
+    scoring_works,
 )
+from esm2.server.body import Rules
 from esm2.server.encoding import named_arrays
-from esm2.server.generation import Action
+from esm2.server.generation import Action, Asked
 from esm2.types import Float, ForwardRequest, Outputs
 
 Answer = Callable[[list[ForwardRequest], list[Outputs]], dict[str, Any]]
+Arrays = Callable[[list[ForwardRequest], list[Outputs]], dict[str, Float]]
+
+
+def _asking(
+    requests: Callable[[Any, Shape], list[ForwardRequest]], answer: Answer, arrays: Arrays
+) -> Callable[[Any, Rules], Asked]:
+    """A question of one pass for each item."""
+
+    def asked(body: Any, rules: Rules) -> Asked:
+        passes = requests(body, rules.service.decided.shape)
+        return Asked(passes, partial(answer, passes), partial(arrays, passes))
+
+    return asked
 
 
 def encode(gives: type[BaseModel], answer: Answer) -> Action:
@@ -31,10 +49,8 @@ def encode(gives: type[BaseModel], answer: Answer) -> Action:
         takes=EncodeBody,
         example={"items": [{"sequence": "MKTAYIAKQR"}], "params": {"include": ["mean"]}},
         masks="none",
-        requests=encode_requests,
         gives=gives,
-        answer=answer,
-        arrays=lambda _, outputs: named_arrays(outputs),
+        asked=_asking(encode_requests, answer, lambda _, outputs: named_arrays(outputs)),
     )
 
 
@@ -46,10 +62,8 @@ def predict(gives: type[BaseModel], answer: Answer) -> Action:
         takes=PredictBody,
         example={"items": [{"sequence": "MKT<mask>YIAKQR"}]},
         masks="some",
-        requests=logits_requests,
         gives=gives,
-        answer=answer,
-        arrays=lambda _, outputs: named_arrays(outputs),
+        asked=_asking(logits_requests, answer, lambda _, outputs: named_arrays(outputs)),
     )
 
 
@@ -91,8 +105,62 @@ LOG_PROB = Action(
     takes=LogProbBody,
     example={"items": [{"sequence": "MKTAYIAKQR"}]},
     masks="none",
-    requests=logits_requests,
     gives=LogProbAnswer,
-    answer=_log_prob_answer,
-    arrays=_log_prob_arrays,
+    asked=_asking(logits_requests, _log_prob_answer, _log_prob_arrays),
+)
+
+
+class VariantScore(BaseModel):
+    """The score of one variant."""
+
+    variant: str = Field(description="as it was sent")
+    score: float = Field(
+        description="log-likelihood ratio to the wild type in nats; 0 where nothing is changed"
+    )
+
+
+class Scores(BaseModel):
+    """The scores of one item."""
+
+    scores: list[VariantScore] = Field(description="one for each variant, in the same order")
+
+
+class ScoreAnswer(BaseModel):
+    """One result for each item, in the same order."""
+
+    results: list[Scores]
+
+
+def _score_asked(body: ScoreBody, rules: Rules) -> Asked:
+    works = scoring_works(body, rules)
+
+    def scores(outputs: list[Outputs]) -> list[Double]:
+        stream = iter(outputs)
+        # As the arrays of a binary reply have them.
+        return [work.read(stream).astype(np.float32).astype(np.float64) for work in works]
+
+    def answer(outputs: list[Outputs]) -> dict[str, Any]:
+        pairs = zip(body.items, scores(outputs), strict=True)
+        return {"results": [_named_scores(item.variants, values) for item, values in pairs]}
+
+    def arrays(outputs: list[Outputs]) -> dict[str, Float]:
+        named = enumerate(scores(outputs))
+        return {f"{index}.scores": values.astype(np.float32) for index, values in named}
+
+    return Asked([each for work in works for each in work.requests()], answer, arrays)
+
+
+def _named_scores(variants: list[str], values: Double) -> dict[str, Any]:
+    pairs = zip(variants, values.tolist(), strict=True)
+    return {"scores": [{"variant": variant, "score": score} for variant, score in pairs]}
+
+
+SCORE = Action(
+    name="score",
+    summary="Zero-shot scores of variants of proteins",
+    takes=ScoreBody,
+    example={"items": [{"sequence": "MKTAYIAKQR", "variants": ["A4G", "K2R:Q9E"]}]},
+    masks="none",
+    gives=ScoreAnswer,
+    asked=_score_asked,
 )

@@ -1,5 +1,6 @@
 """The HTTP app: a runtime in, an ASGI app out.
 
+/                           the page for people
 /api/v2/...                 BioLM's API, one router a generation
 /health/live  /health/ready /info   for machines and people who run this
 /docs  /openapi.json        for people who call it
@@ -8,25 +9,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Literal
 
-from fastapi import Depends, FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from esm2 import __version__
+from esm2.errors import ShuttingDown
 from esm2.runtime import Runtime
 from esm2.server import errors, openapi
-from esm2.server.auth import Gate
+from esm2.server.auth import Gate, permitted
 from esm2.server.discovery import add_discovery
 from esm2.server.encoding import json_response
-from esm2.server.generation import routes
+from esm2.server.generation import Serving, routes
+from esm2.server.metrics import Metrics
+from esm2.server.page import add_page
 from esm2.server.presence import CutOff
+from esm2.server.sending import ReplyMemory
 from esm2.server.v1 import V1
 from esm2.server.v2 import V2
 from esm2.server.v3 import V3
+from esm2.server.visits import Visits
+from esm2.tokens.rates import Rates
 from esm2.types import Decided
 
 #: Newest first: that is the order of the documentation.
@@ -62,13 +71,30 @@ class Info(BaseModel):
     versions: dict[str, str]
     limits: Limits
     models: list[Decided]
+    parameters: dict[str, int] = Field(description="of each model, by its slug")
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """Put the app together. The runtime stays the caller's to close."""
+def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
+    """Put the app together. The runtime stays the caller's to close.
+
+    Args:
+        metrics: that have been told of the runtime's passes, if any have.
+    """
+    settings = runtime.settings
+    metrics = metrics or Metrics()
+    rates = Rates(settings.limits_storage)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await rates.close()
+        if runtime.cache is not None:
+            await runtime.cache.close()
+
     app = FastAPI(
         title="esm2",
         version=__version__,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -76,15 +102,43 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(CutOff)
-    gate = Gate(token.get_secret_value() for token in runtime.settings.tokens)
+    app.add_middleware(Visits, metrics=metrics, stopping=runtime.stopping)
+    gate = Gate((token.get_secret_value() for token in settings.tokens), runtime.book)
+    memory = ReplyMemory(runtime.reply_bytes)
+    metrics.follow(runtime.batchers, lambda: memory.held)
+    serving = Serving(runtime, gate, rates, memory, metrics)
+    add_page(app, runtime, gate)
     add_discovery(app, runtime, gate)
     for generation in GENERATIONS:
-        app.include_router(routes(generation, runtime), dependencies=[Depends(gate)])
+        app.include_router(routes(generation, serving))
     _add_health(app, runtime)
+    if not settings.admin_port:
+        _add_metrics(app, metrics, gate)
     _add_docs(app)
     actions = (action for generation in GENERATIONS for action in generation.actions)
     openapi.describe(app, (action.takes for action in actions), runtime)
     return app
+
+
+def create_admin_app(runtime: Runtime, metrics: Metrics) -> FastAPI:
+    """What is on the admin port: /metrics, /health, /info, for whoever can reach it."""
+    app = FastAPI(title="esm2 admin", version=__version__, docs_url=None, redoc_url=None)
+    errors.install(app)
+    # Prometheus's own visits are not counted.
+    app.add_middleware(Visits, metrics=Metrics(), stopping=runtime.stopping)
+    _add_health(app, runtime)
+    _add_metrics(app, metrics, None)
+    return app
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics, gate: Gate | None) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def exposition(request: Request) -> Response:
+        """For Prometheus. It tells who asks how much, so it is not for everyone who may ask."""
+        if gate is not None:
+            await gate(request)
+            permitted(request, "metrics")
+        return metrics.exposition()
 
 
 def _add_health(app: FastAPI, runtime: Runtime) -> None:
@@ -93,6 +147,9 @@ def _add_health(app: FastAPI, runtime: Runtime) -> None:
         versions={name: version(name) for name in ("torch", "numpy", "fastapi")},
         limits=Limits(**{name: getattr(runtime.settings, name) for name in Limits.model_fields}),
         models=[service.decided for service in runtime.services.values()],
+        parameters={
+            slug: service.decided.shape.parameters for slug, service in runtime.services.items()
+        },
     )
 
     @app.get("/health/live", tags=["health"], response_model=Live)
@@ -102,7 +159,12 @@ def _add_health(app: FastAPI, runtime: Runtime) -> None:
 
     @app.get("/health/ready", tags=["health"], response_model=Ready)
     async def ready() -> Response:
-        """Every model computes: one real forward pass each, ahead of the queue."""
+        """Every model computes: one real forward pass each, whose answer is known.
+
+        503 from the moment at which the server is told to stop.
+        """
+        if runtime.stopping.is_set():
+            raise ShuttingDown
         await asyncio.gather(*(service.probe() for service in runtime.services.values()))
         return json_response(Ready(models=list(runtime.services)).model_dump())
 

@@ -17,10 +17,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from esm2.alphabet import TOKENS, tokenize
 from esm2.catalog import Shape
-from esm2.errors import TooManyItems
+from esm2.errors import (
+    InvalidRequest,
+    InvalidVariant,
+    TooManyItems,
+    TooManySubstitutions,
+    TooMuchWork,
+)
+from esm2.marginals import Strategy, Work, scores
+from esm2.scoring import Double
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, Want
+from esm2.variants import SEPARATORS, place
+
+#: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
+MOST_SUBSTITUTIONS = 20_000
+#: Of one request to score, each a future in the batcher.
+MOST_PASSES = 20_000
 
 
 def _a_protein(sequence: str, rules: Rules) -> str:
@@ -130,6 +144,57 @@ Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
 MaskedItems = Annotated[list[MaskedItem], _NotTooMany, Field(min_length=1)]
 
 
+def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]:
+    count = sum(len(SEPARATORS.findall(variant)) + 1 for variant in variants)
+    if count > MOST_SUBSTITUTIONS:
+        raise TooManySubstitutions(count, MOST_SUBSTITUTIONS)
+    return variants
+
+
+_Variants = Annotated[
+    list[str],
+    Field(min_length=1, json_schema_extra={"maxItems": MOST_SUBSTITUTIONS}),
+    AfterValidator(ruled(_not_too_many_substitutions)),
+]
+
+
+class ScoreItem(_Labelled):
+    """A wild type and variants of it."""
+
+    sequence: _Protein = Field(
+        description="the wild type, residues in upper case: the 20 natural ones, X B U Z O, '-'"
+        " and '.'",
+        examples=["MKTAYIAKQR"],
+        json_schema_extra={"minLength": 1, "pattern": f"^[{_LETTER}]+$"},
+    )
+    variants: _Variants = Field(
+        description="such as A24G, p.Ala24Gly, or several substitutions as A24G:D30N; WT is the"
+        " wild type. Each letter before a position must be the one of the sequence there",
+        examples=[["A4G", "K2R:Q9E"]],
+    )
+
+
+class ScoreParams(_Strict):
+    """How to score, for every item."""
+
+    strategy: Strategy = Field(
+        default="masked-marginals",
+        description="masked-marginals masks each mutated position in a pass of its own;"
+        " wt-marginals is one pass; pppl is a pass for each residue of each variant",
+    )
+    offset: Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(_whole)] = Field(
+        default=0,
+        description="what to subtract from a position to get the residue, counted from 1",
+    )
+
+
+class ScoreBody(_Strict):
+    """What score is sent."""
+
+    items: Annotated[list[ScoreItem], _NotTooMany, Field(min_length=1)]
+    params: ScoreParams | None = None
+
+
 class EncodeBody(_Strict):
     """What encode is sent."""
 
@@ -168,8 +233,9 @@ def limited(
         if "items" in schema.get("properties", {}):
             schema["properties"]["items"]["maxItems"] = settings.max_items
     longest = settings.max_residues
-    if "Item" in schemas:
-        schemas["Item"]["properties"]["sequence"]["maxLength"] = longest
+    for item in ("Item", "ScoreItem"):
+        if item in schemas:
+            schemas[item]["properties"]["sequence"]["maxLength"] = longest
     if "MaskedItem" in schemas:
         # Characters, as JSON Schema counts them; the first pattern counts residues.
         sequence = schemas["MaskedItem"]["properties"]["sequence"]
@@ -199,6 +265,38 @@ def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
     kinds = ("per_token" if kind == "per_residue" else kind for kind in params.include)
     want = Want(layers=layers, **dict.fromkeys(kinds, True))
     return [ForwardRequest(tokenize(item.sequence), want) for item in body.items]
+
+
+def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
+    """Their score, checked -> our passes, one work for each item.
+
+    Raises:
+        InvalidRequest: variants that do not match their sequence, each at its place.
+        TooMuchWork: more passes than could ever wait here.
+    """
+    params = body.params or ScoreParams()
+    faults: dict[str, list[str]] = {}
+    works = []
+    for number, item in enumerate(body.items):
+        tokens = tokenize(item.sequence)
+        named = f"items__{number}__variants__{{}}".format
+        try:
+            sites = place(item.variants, tokens, params.offset, named)
+        except InvalidRequest as error:
+            whole = f"items__{number}__variants"
+            faults |= {
+                whole if where == "more" else where: said for where, said in error.faults.items()
+            }
+        else:
+            works.append(scores(tokens, sites, params.strategy))
+    if faults:
+        raise InvalidRequest(faults, InvalidVariant.code)
+    tokens_needed, passes = sum(work.tokens for work in works), sum(work.passes for work in works)
+    if tokens_needed > rules.settings.queue_tokens:
+        raise TooMuchWork(tokens_needed, rules.settings.queue_tokens, "tokens")
+    if passes > MOST_PASSES:
+        raise TooMuchWork(passes, MOST_PASSES, "forward passes")
+    return works
 
 
 def logits_requests(body: PredictBody | LogProbBody, _shape: Shape) -> list[ForwardRequest]:

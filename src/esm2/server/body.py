@@ -10,6 +10,9 @@ every bad place of a body at once, whatever is wrong there.
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from pydantic import BaseModel, ValidationError, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from esm2.errors import (
+    BodyTimeout,
     BodyTooLarge,
     InvalidRequest,
     NotJson,
@@ -33,7 +37,14 @@ from esm2.settings import Settings
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_FAULTS = 32
-_LONGEST_NAME = 40
+# What a place is called when a caller named it like nothing that there is: it could be a sequence.
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,19}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}")
+_DEEPEST = 32
+_NAME_ENDS = re.compile(rb'"[ \t\r\n]*:')
+
+# A body may inflate to so many times its size, or to so many bytes if that is more.
+_MOST_INFLATION = 100
+_ANY_INFLATION = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +69,74 @@ async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
         model: what the JSON has to look like; its validators see `rules` through `ruled`.
 
     Raises:
-        BodyTooLarge, UnsupportedEncoding, NotJson: before it is looked at.
+        BodyTooLarge, BodyTimeout, UnsupportedEncoding, NotJson: before it is looked at.
         InvalidRequest: naming each place that is wrong.
     """
-    raw = await _read(request, rules.settings.max_body_bytes)
+    settings = rules.settings
     try:
-        content = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise NotJson(str(error)) from error
+        async with asyncio.timeout(settings.body_seconds):
+            raw = await _read(request, settings.max_body_bytes)
+    except TimeoutError as error:
+        raise BodyTimeout(settings.body_seconds) from error
+    content = parse(raw)
     if not isinstance(content, dict):
         raise NotJson('it must be an object such as {"items": [{"sequence": "MKT"}]}')
-    _refuse_absurd(content, rules.settings.max_items)
+    _refuse_absurd(content, settings.max_items)
     try:
         return model.model_validate(content, context=rules)
     except ValidationError as error:
         raise _invalid(error) from error
+
+
+def parse(raw: bytes) -> Any:
+    """JSON that can be meant in one way only: no name twice in an object, no endless nesting.
+
+    orjson takes the last of two names, other parsers the first: who checks a request in front of
+    this server must not see another one than this server does.
+
+    Raises:
+        NotJson: it is not.
+    """
+    try:
+        content = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(str(error)) from error
+    # Every name ends in a quote and a colon; so may strings with an escaped quote, seldom.
+    if len(_NAME_ENDS.findall(raw)) != _names(content):
+        _refuse_twice(raw)
+    return content
+
+
+def _names(content: Any) -> int:
+    """The number of names in all objects of a value.
+
+    Raises:
+        NotJson: it is nested too deep.
+    """
+    names = 0
+    level = [content]
+    for _ in range(_DEEPEST):
+        inside: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                names += len(value)
+                inside += value.values()
+            elif isinstance(value, list):
+                inside += value
+        level = [value for value in inside if isinstance(value, dict | list)]
+        if not level:
+            return names
+    raise NotJson(f"it is nested more than {_DEEPEST} deep")
+
+
+def _refuse_twice(raw: bytes) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        given = dict(pairs)
+        if len(given) < len(pairs):
+            raise NotJson("an object in it has the same name twice")
+        return given
+
+    json.loads(raw, object_pairs_hook=once)
 
 
 def _refuse_absurd(content: dict[str, Any], max_items: int) -> None:
@@ -93,8 +157,9 @@ def _refuse_absurd(content: dict[str, Any], max_items: int) -> None:
 async def _read(request: Request, limit: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
+        shown = f" {encoding!r}" if re.fullmatch("[a-z]{2,8}(, [a-z]{2,8})?", encoding) else ""
         raise UnsupportedEncoding(
-            f"Content-Encoding {encoding[:40]!r} is not understood; send gzip or plain JSON"
+            f"its Content-Encoding{shown} is not understood; send gzip or plain JSON"
         )
     if int(request.headers.get("content-length", 0)) > limit:
         raise BodyTooLarge(limit)
@@ -105,6 +170,8 @@ async def _read(request: Request, limit: int) -> bytes:
         body += inflate(chunk) if inflate else chunk
         if max(received, len(body)) > limit:
             raise BodyTooLarge(limit)
+        if len(body) > max(_ANY_INFLATION, _MOST_INFLATION * received):
+            raise NotJson(f"it inflates to over {_MOST_INFLATION} times its size")
     if inflate:
         inflate.finish()
     return bytes(body)
@@ -167,13 +234,19 @@ _SENTENCES: Mapping[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def _shown(part: object) -> str:
+    if isinstance(part, int):
+        return str(part)
+    return str(part) if _NAME.fullmatch(str(part)) else "(a name that is not shown)"
+
+
 def _invalid(error: ValidationError) -> InvalidRequest:
     """Every fault at its place; of a body that is all wrong, the first ones and a count."""
     found = error.errors(include_url=False, include_input=False)
     faults: dict[str, list[str]] = {}
     for fault in found[:_MOST_FAULTS]:
         own = _SENTENCES.get(fault["type"])
-        place = "__".join(str(part)[:_LONGEST_NAME] for part in fault["loc"]) or "body"
+        place = "__".join(map(_shown, fault["loc"])) or "body"
         faults.setdefault(place, []).append(own(fault.get("ctx", {})) if own else fault["msg"])
     if len(found) > _MOST_FAULTS:
         faults["more"] = [f"{len(found) - _MOST_FAULTS} further faults"]

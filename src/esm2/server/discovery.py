@@ -1,11 +1,11 @@
 """What clients ask about the server itself before, or instead of, asking a model.
 
-    GET  /                                        biolm-sdk `hub status`
     GET  /api/v3/schema/{slug}/{action}/          biolmai, biolm-sdk: how many items, how often
     POST /api/v1/auth/login-check/                every SDK's `status` command
     GET  /api/ui/community-api-models/[{slug}/]   biolmai `model list`, `model show`
 
-biolm-sdk's hub mode learns the models from /openapi.json (`openapi.py`).
+`biolm hub status` asks `/` (`page.py`); biolm-sdk's hub mode learns the models from /openapi.json
+(`openapi.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Response
 from starlette.exceptions import HTTPException
 
-from esm2 import __version__
 from esm2.runtime import Runtime
 from esm2.server.auth import Gate
 from esm2.server.bodies import limited
@@ -30,12 +29,6 @@ from esm2.types import Decided
 def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
     """Add these routes; they come before the generations, whose addresses would swallow them."""
     router = APIRouter(include_in_schema=False)
-
-    @router.get("/")
-    async def status() -> Response:
-        return json_response(
-            {"status": "ok", "message": f"esm2 {__version__}; /docs says what can be asked"}
-        )
 
     @router.post("/api/v1/auth/login-check/", dependencies=[Depends(gate)])
     @router.post("/api/v1/auth/login-check", dependencies=[Depends(gate)])

@@ -1,18 +1,14 @@
-"""Replies, written straight from numpy: JSON, or the arrays themselves.
+"""JSON, written straight from numpy, and the headers that say where numbers come from.
 
 JSON numbers have the digits of BioLM's recorded answers: a float32 printed as the float64 of the
 same value ("0.005844539031386375"). Parsed as float32 they are the very number the engine gave.
-
-    Accept: application/x-npz      ->  numpy.load(reply), float32 arrays named
-                                       0.mean.33   0.per_token.33   0.bos.33   0.logits
-                                       0.contacts  0.attentions     0.log_prob   (0 = first item)
 
 Every reply says which version answered; every reply of a model says which weights and dtype.
 """
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +19,7 @@ from esm2 import __version__
 from esm2.alphabet import AMINO_ACID_COLUMNS
 from esm2.types import Decided, Float, Outputs
 
-_NPZ = "application/x-npz"
+_NUMBERS = 1 << 13  # of a piece: about 160 KB, a millisecond
 
 
 class _Digits:
@@ -40,31 +36,44 @@ def numbers(array: np.ndarray[Any, Any]) -> object:
     return _Digits(array)
 
 
-def _double(value: object) -> Any:
-    """orjson asks for what it cannot write: marked arrays, whose float32 it would cut short."""
-    if isinstance(value, _Digits):
-        return value.array.astype(np.float64, order="C")
-    raise TypeError(f"a reply cannot hold {type(value).__name__}")
+def json_pieces(content: object) -> Iterator[bytes]:
+    """A JSON value, piece by piece; arrays are marked with `numbers`, and split by their rows."""
+    if isinstance(content, _Digits):
+        yield from _rows(content.array)
+    elif isinstance(content, dict):
+        yield from _joined(b"{}", ((f"{name}", value) for name, value in content.items()))
+    elif isinstance(content, list) and content and isinstance(content[0], dict | list):
+        yield from _joined(b"[]", ((None, value) for value in content))
+    else:
+        yield orjson.dumps(content)
 
 
-def json_response(
-    content: dict[str, Any] | list[Any], status: int = 200, *, of: Decided | None = None
-) -> Response:
-    """A JSON reply; arrays are marked with `numbers`. `of` is the model that gave them."""
-    body = orjson.dumps(content, default=_double, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(body, status, provenance(of), media_type="application/json")
+def _joined(brackets: bytes, parts: Iterator[tuple[str | None, object]]) -> Iterator[bytes]:
+    separator = brackets[:1]
+    for name, value in parts:
+        yield separator if name is None else separator + orjson.dumps(name) + b":"
+        yield from json_pieces(value)
+        separator = b","
+    yield brackets if separator != b"," else brackets[1:]
 
 
-def arrays_response(arrays: dict[str, Float], of: Decided) -> Response:
-    """An uncompressed .npz."""
-    file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take the names for flags
-    return Response(file.getvalue(), headers=provenance(of), media_type=_NPZ)
+def _rows(array: np.ndarray[Any, Any]) -> Iterator[bytes]:
+    """Nested lists; orjson writes what it is given in the shortest digits, so it gets float64."""
+    if array.size <= _NUMBERS or array.ndim == 1:
+        double = array.astype(np.float64, order="C")
+        yield orjson.dumps(double, option=orjson.OPT_SERIALIZE_NUMPY)
+        return
+    rows = max(1, _NUMBERS // array[0].size)
+    for first in range(0, len(array), rows):
+        double = array[first : first + rows].astype(np.float64, order="C")
+        text = orjson.dumps(double, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield (b"[" if first == 0 else b",") + text[1:-1]
+    yield b"]"
 
 
-def wants_arrays(accept: str) -> bool:
-    """Whether an Accept header asks for arrays; JSON is the answer to everything else."""
-    return any(part.partition(";")[0].strip().lower() == _NPZ for part in accept.split(","))
+def json_response(content: dict[str, Any] | list[Any], status: int = 200) -> Response:
+    """A JSON reply without arrays."""
+    return Response(orjson.dumps(content), status, provenance(None), media_type="application/json")
 
 
 def provenance(of: Decided | None) -> dict[str, str]:
@@ -76,6 +85,7 @@ def provenance(of: Decided | None) -> dict[str, str]:
             "X-ESM2-Weights": of.weights_sha256,
             "X-ESM2-Weights-Kind": of.weights_kind,
             "X-ESM2-Dtype": of.dtype,
+            "X-ESM2-Kernel": of.kernel,
         }
     return headers
 

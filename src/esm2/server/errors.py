@@ -14,32 +14,47 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from esm2.errors import (
+    BodyTimeout,
     BodyTooLarge,
+    DeadlineExceeded,
     Esm2Error,
+    Forbidden,
     InvalidRequest,
     ModelNotServed,
+    ModelUnavailable,
+    NotAcceptable,
     Overloaded,
+    RateLimited,
     RequestError,
     ShuttingDown,
+    TokensUnavailable,
     Unauthenticated,
     UnknownModel,
     UnsupportedEncoding,
 )
 from esm2.server.encoding import json_response
 from esm2.server.presence import CallerLeft
+from esm2.server.visits import HEADER
 
 _log = logging.getLogger("esm2.server")
 
 # The first class that fits decides.
 _STATUS: tuple[tuple[type[Esm2Error], int], ...] = (
     (BodyTooLarge, 413),
+    (BodyTimeout, 408),
     (UnsupportedEncoding, 415),
+    (NotAcceptable, 406),
     (RequestError, 400),
     (UnknownModel, 404),
     (ModelNotServed, 404),
     (Unauthenticated, 401),
+    (Forbidden, 403),
+    (RateLimited, 429),
     (Overloaded, 429),
+    (TokensUnavailable, 503),
     (ShuttingDown, 503),
+    (ModelUnavailable, 503),
+    (DeadlineExceeded, 504),
     (Esm2Error, 500),
 )
 
@@ -62,7 +77,8 @@ def body_of(error: Esm2Error, status: int, path: str) -> dict[str, Any]:
         return {"error": error.faults, "code": error.code}
     body = {"error": str(error), "code": error.code}
     # Django REST framework, on which BioLM's API is built, says it under `detail`.
-    return body | {"detail": str(error)} if isinstance(error, Unauthenticated) else body
+    of_tokens = isinstance(error, Unauthenticated | Forbidden | RateLimited)
+    return body | {"detail": str(error)} if of_tokens else body
 
 
 def _of_the_hub(path: str) -> bool:
@@ -88,11 +104,18 @@ async def _known(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     if status == 400 and _of_the_hub(path):
         status = 422
+    request.state.code = error.code
+    body = body_of(error, status, path)
     if status >= 500:
-        _log.error("%s %s failed: %s", request.method, path, error)
-    response = json_response(body_of(error, status, path), status)
+        _log.error("failed: %s", error)
+        body["request_id"] = request.state.request_id
+    response = json_response(body, status)
+    if status == 408:
+        response.headers["Connection"] = "close"  # the rest of the body may still come
     if status == 401:
         response.headers["WWW-Authenticate"] = "Token"
+    if isinstance(error, Overloaded | RateLimited | ModelUnavailable | TokensUnavailable):
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
@@ -107,6 +130,7 @@ async def _http(request: Request, error: Exception) -> Response:
         code = "http.method_not_allowed"
     else:
         sentence, code = str(error.detail), f"http.{error.status_code}"
+    request.state.code = code
     body = {"error": sentence, "code": code}
     if _of_the_hub(request.url.path):
         body = _hub_body(sentence, code, error.status_code, {})
@@ -115,12 +139,17 @@ async def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _left(_request: Request, _error: Exception) -> Response:
+async def _left(request: Request, _error: Exception) -> Response:
     """Nobody reads this; 499 is what access logs of proxies call a caller who hung up."""
+    request.state.code = "caller.left"
     return Response(status_code=499)
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    """Our own bug. The server's log has the traceback; the body tells nothing of the inside."""
-    _log.error("%s %s: %s", request.method, request.url.path, type(error).__name__)
-    return json_response({"error": "the server failed; its log says why", "code": "bug"}, 500)
+    """Our own bug. The server's log has the places; the body tells nothing of the inside."""
+    _log.error("a bug: %s", type(error).__name__, exc_info=error)
+    own = request.state.request_id
+    body = {"error": "the server failed; its log says why", "code": "bug", "request_id": own}
+    response = json_response(body, 500)
+    response.headers[HEADER] = own
+    return response

@@ -1,27 +1,56 @@
 """A generation of the API: its address and its actions. The routes are the same for all.
 
     Generation  "/api/v2"     -> one Action each for encode, predict, ...
-    Action      body -> requests -> [service] -> outputs -> answer, as JSON or as arrays
+    Action      body -> Asked: requests -> [service] -> outputs -> answer, as JSON or as arrays
 
 `v1.py`, `v2.py`, `v3.py` are values of these types: mappings between their words and ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from esm2.catalog import Shape
 from esm2.runtime import Runtime
+from esm2.server import arrays
+from esm2.server.auth import Gate, permitted
 from esm2.server.body import Rules, read_body
-from esm2.server.encoding import arrays_response, json_response, wants_arrays
+from esm2.server.encoding import json_pieces, provenance
+from esm2.server.metrics import Metrics
+from esm2.server.negotiation import JSON, NPZ, SAFETENSORS, Wanted, wanted
 from esm2.server.openapi import takes
 from esm2.server.presence import while_present
-from esm2.types import Float, ForwardRequest, Outputs
+from esm2.server.reply import deliver
+from esm2.server.sending import ReplyMemory, allowed_seconds, cache_use, until_sent
+from esm2.tokens.rates import Rates
+from esm2.types import Decided, Float, ForwardRequest, Outputs
+
+UntilSent = Annotated[ExitStack, Depends(until_sent)]
+
+_BODIES = (
+    "Bodies may be gzip. `Accept: application/x-npz` or `application/vnd.safetensors` gives arrays,"
+    " float32, or with `;dtype=float16` behind it float16."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one request comes to.
+
+    Attributes:
+        requests: for the model.
+        answer: their outputs -> the answer, arrays marked with `encoding.numbers`.
+        arrays: the same as named float32 arrays, for binary replies.
+    """
+
+    requests: list[ForwardRequest]
+    answer: Callable[[list[Outputs]], dict[str, Any]]
+    arrays: Callable[[list[Outputs]], dict[str, Float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +62,8 @@ class Action:
         summary: one sentence for the documentation.
         takes, example: model of the body, and a body that works.
         masks: whether sequences must have no `<mask>`, or some.
-        requests: the body -> our requests.
         gives: model of the answer.
-        answer: requests and outputs -> the answer, arrays marked with `encoding.numbers`.
-        arrays: the same as named float32 arrays, for binary replies.
+        asked: a checked body -> what it comes to.
     """
 
     name: str
@@ -44,10 +71,8 @@ class Action:
     takes: type[BaseModel]
     example: dict[str, Any]
     masks: Literal["none", "some"]
-    requests: Callable[[Any, Shape], list[ForwardRequest]]
     gives: type[BaseModel]
-    answer: Callable[[list[ForwardRequest], list[Outputs]], dict[str, Any]]
-    arrays: Callable[[list[ForwardRequest], list[Outputs]], dict[str, Float]]
+    asked: Callable[[Any, Rules], Asked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +91,40 @@ class Generation:
     actions: tuple[Action, ...]
 
 
-def routes(generation: Generation, runtime: Runtime) -> APIRouter:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What all routes share.
+
+    Attributes:
+        gate: who may ask.
+        rates: how much.
+        memory: for the outputs of everything that is being answered.
+    """
+
+    runtime: Runtime
+    gate: Gate
+    rates: Rates
+    memory: ReplyMemory
+    metrics: Metrics
+
+
+def routes(generation: Generation, serving: Serving) -> APIRouter:
     """The routes of a generation."""
-    router = APIRouter(prefix=f"{generation.prefix}/{{slug}}", tags=[generation.name])
+    router = APIRouter(
+        prefix=f"{generation.prefix}/{{slug}}",
+        tags=[generation.name],
+        dependencies=[Depends(serving.gate)],
+    )
     for action in generation.actions:
-        handler = _handler(action, runtime)
+        handler = _handler(action, serving)
         documented, other = f"/{action.name}", f"/{action.name}/"
         if generation.slash:
             documented, other = other, documented
         router.post(
             documented,
             summary=action.summary,
-            description="Bodies may be gzip. `Accept: application/x-npz` gives float32 arrays.",
-            responses={200: {"model": action.gives, "content": {"application/x-npz": {}}}},
+            description=_BODIES,
+            responses={200: {"model": action.gives, "content": {NPZ: {}, SAFETENSORS: {}}}},
             openapi_extra=takes(action.takes, action.example),
         )(handler)
         # Both spellings are served, never redirected: a redirect would eat the body of a POST.
@@ -86,15 +132,59 @@ def routes(generation: Generation, runtime: Runtime) -> APIRouter:
     return router
 
 
-def _handler(action: Action, runtime: Runtime) -> Callable[..., Any]:
-    async def handle(slug: str, request: Request) -> Response:
+def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
+    runtime = serving.runtime
+
+    async def handle(slug: str, request: Request, sent: UntilSent) -> Response:
+        request.state.action = action.name
+        how = wanted(request.headers)
+        seconds = allowed_seconds(request.headers, runtime.settings.timeout_seconds)
+        caller = permitted(request, action.name)
         service = runtime.service(slug)
         rules = Rules(service, runtime.settings, action.masks)
         body = await read_body(request, action.takes, rules)
-        requests = action.requests(body, service.decided.shape)
-        outputs = await while_present(request, service.run(requests))
-        if wants_arrays(request.headers.get("accept", "")):
-            return arrays_response(action.arrays(requests, outputs), service.decided)
-        return json_response(action.answer(requests, outputs), of=service.decided)
+        asked = action.asked(body, rules)
+        service.check_all(asked.requests)
+        charged = residues(asked.requests)
+        await serving.rates.charge(caller, charged)
+        serving.metrics.asked(service.decided.slug, caller.name, charged)
+        request.state.model = service.decided.slug
+        request.state.passes = len(asked.requests)
+        request.state.residues = charged
+
+        async def compute() -> tuple[list[Outputs], int]:
+            await serving.memory.hold(asked.requests, service.decided.shape, seconds, sent)
+            return await service.run_cached(
+                asked.requests, cache_use(request.headers), caller=caller.id, seconds=seconds
+            )
+
+        outputs, cached = await while_present(request, compute())
+        made = _pieces(asked, how, service.decided, outputs)
+        pieces = serving.metrics.timed(made, action.name)
+        headers = provenance(service.decided)
+        if runtime.cache is not None:
+            headers["X-ESM2-Cached"] = f"{cached}/{len(outputs)}"
+        return deliver(pieces, how, headers, request)
 
     return handle
+
+
+def residues(requests: list[ForwardRequest]) -> int:
+    """What a request is charged: the residues of all its forward passes."""
+    return sum(len(own.tokens) - 2 for own in requests)
+
+
+def _pieces(asked: Asked, how: Wanted, decided: Decided, outputs: list[Outputs]) -> Iterator[bytes]:
+    """The body of the reply.
+
+    Raises:
+        BeyondFloat16: at once, not when the pieces are taken.
+    """
+    if how.media_type == JSON:
+        return json_pieces(asked.answer(outputs))
+    named: arrays.Arrays = asked.arrays(outputs)
+    if how.half:
+        named = arrays.halved(named)
+    if how.media_type == NPZ:
+        return arrays.npz(named)
+    return arrays.safetensors(named, provenance(decided))

@@ -37,8 +37,9 @@ _VERSION = {"X-ESM2-Version": _header("version of the server")}
 _PROVENANCE = _VERSION | {
     "X-ESM2-Model": _header("slug of the model that answered"),
     "X-ESM2-Weights": _header("sha256 of its weights"),
-    "X-ESM2-Weights-Kind": _header("official, demo (random) or custom"),
+    "X-ESM2-Weights-Kind": _header("official, demo or custom"),
     "X-ESM2-Dtype": _header("dtype of the arithmetic"),
+    "X-ESM2-Kernel": _header("what computed: a native instruction set, or torch"),
 }
 
 _WHY = "refused; `code` says why in a word that never changes"
@@ -71,7 +72,7 @@ _REFUSALS = {
         "`detail` in a sentence, `errors` place by place",
     ),
 }
-_STATUSES = ("400", "401", "404", "413", "415", "429", "500", "503")
+_STATUSES = ["400", "401", "403", "404", "406", "408", "413", "415", "429", "500", "503", "504"]
 
 _DESCRIPTION = (
     "Self-hosted ESM-2 inference that answers the clients of BioLM's ESM-2 API."
@@ -87,6 +88,15 @@ def takes(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
         "responses": dict.fromkeys(_STATUSES, _refusal("Refused")),
         "security": [{"Token": []}],
     }
+
+
+#: For `openapi_extra`: this operation is sent nothing, but wants a token.
+WANTS_TOKEN: dict[str, Any] = {
+    "responses": {
+        status: {"$ref": "#/components/responses/Refused"} for status in ("401", "403", "503")
+    },
+    "security": [{"Token": []}],
+}
 
 
 def _refusal(form: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """BioLM's API v3: the dialect of today's hosted service.
 
-    POST /api/v3/{slug}/encode/     /predict/     /log_prob/
+    POST /api/v3/{slug}/encode/     /predict/     /log_prob/     /score/
 
 As v2, but a layer is a field beside its embedding, and logits come with their columns.
 """
@@ -121,5 +121,6 @@ V3 = Generation(
         actions.encode(V3EncodeAnswer, encode_answer),
         actions.predict(V3PredictAnswer, predict_answer),
         actions.LOG_PROB,
+        actions.SCORE,
     ),
 )

@@ -1,0 +1,120 @@
+"""Connections that may cost us only so much: how many, how slow, how long.
+
+Built on uvicorn's h11 protocol, which is strict about what is HTTP. What it leaves open is closed
+here: headers that never end, readers who do not read, and more connections than there are files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, cast
+
+import h11
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+# Seconds that a connection without a request gets when the server ends.
+_ON_ITS_WAY = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What a connection may take.
+
+    Attributes:
+        connections: at once; a further one is closed.
+        header_seconds: from the connection, or the first byte of a further request, to the end of
+            the headers.
+        send_seconds: without the caller taking a byte of its reply.
+    """
+
+    connections: int
+    header_seconds: float
+    send_seconds: float
+
+
+def guarded(patience: Patience) -> type[H11Protocol]:
+    """A protocol for `uvicorn.Config(http=...)`."""
+
+    class Guarded(H11Protocol):
+        def __init__(
+            self,
+            config: Config,
+            server_state: ServerState,
+            app_state: dict[str, Any],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
+            super().__init__(config, server_state, app_state, _loop)
+            self._header_timer: asyncio.TimerHandle | None = None
+            self._send_timer: asyncio.TimerHandle | None = None
+            self._last = False
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > patience.connections:
+                self.transport.abort()
+                return
+            self._await_headers()
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            if self._header_timer is None and (before is None or before.response_complete):
+                self._await_headers()
+            try:
+                super().data_received(data)
+            except h11.LocalProtocolError:
+                # Nonsense after a request that is being answered: there is no way to say so.
+                self.transport.abort()
+            if self.cycle is not before:
+                self._have_headers()
+                if self._last:
+                    self.cycle.keep_alive = False
+
+        def shutdown(self) -> None:
+            """End when nothing is left to answer; a request may be on its way at this moment."""
+            if self.cycle is None or self.cycle.response_complete:
+                self._last = True
+                self.loop.call_later(_ON_ITS_WAY, self._end)
+            else:
+                super().shutdown()
+
+        def _end(self) -> None:
+            if not self.transport.is_closing():
+                super().shutdown()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._send_timer = self.loop.call_later(patience.send_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._have_sent()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._have_headers()
+            self._have_sent()
+            super().connection_lost(exc)
+
+        def _await_headers(self) -> None:
+            self._header_timer = self.loop.call_later(patience.header_seconds, self._too_slow)
+
+        def _have_headers(self) -> None:
+            if self._header_timer is not None:
+                self._header_timer.cancel()
+                self._header_timer = None
+
+        def _have_sent(self) -> None:
+            if self._send_timer is not None:
+                self._send_timer.cancel()
+                self._send_timer = None
+
+        def _too_slow(self) -> None:
+            self._header_timer = None
+            self.transport.write(
+                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+    return cast("type[H11Protocol]", Guarded)

@@ -1,0 +1,274 @@
+"""The work of `esm2 embed`: what is asked of the model, what is kept, what is told.
+
+records ── Journal.replay: done before ──> bulk.embed ──> Journal.add / reject ──> commit
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from esm2 import __version__
+from esm2.cli import progress
+from esm2.cli.options import counted, say, shown
+from esm2.errors import CannotResume, FileError, RequestError
+
+if TYPE_CHECKING:
+    from esm2.bulk import Embedded
+    from esm2.client.remote import Remote
+    from esm2.fasta import Position
+    from esm2.runtime import Served
+    from esm2.store import Entry, Journal, Run
+    from esm2.store.shards import OwnRecords
+    from esm2.types import Decided, Outputs, Record, Want
+
+# Packs' worth of records in flight: the engine always finds a full pack waiting.
+_PACKS_IN_FLIGHT = 8
+# Bytes of finished outputs that may wait for an older record; two packs are allowed in any case.
+_BYTES_IN_FLIGHT = 1 << 30
+
+_DUPLICATES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run on its input.
+
+    Attributes:
+        source: name of the input.
+        position: how far it has been read.
+        own: its records, those that are this run's, where others have the rest.
+    """
+
+    served: Served | Remote
+    run: Run
+    source: str
+    position: Position
+    strict: bool
+    quiet: bool
+    own: OwnRecords | None = None
+
+    def to_file(self, output: Path, records: Iterator[Record], restart: bool) -> int:
+        """Embed into a file, going on with what an earlier run kept."""
+        from esm2 import store
+
+        with store.Journal(output, self.run, restart=restart) as journal, kept(journal):
+            deque(self.replay(journal, records), maxlen=0)
+            speed = self.work(journal, records, lambda _item, _outputs: None)
+            if not journal.count and self.run.shard is None:
+                journal.discard()
+                raise RequestError(
+                    f"no record of {self.source} could be embedded ({journal.rejected} rejected);"
+                    f" {output} was not written"
+                )
+            duplicates = store.duplicates(journal)
+            shortened = self.shortened(journal)
+            notes = store.commit(output, journal, self._meta())
+        _report_duplicates(duplicates)
+        for note in (*shortened, *notes):
+            say(f"{output}: {note}")
+        return self.end(output, journal, speed)
+
+    def work(
+        self,
+        journal: Journal,
+        records: Iterator[Record],
+        keep: Callable[[Embedded, Outputs], None],
+    ) -> str:
+        """Embed the records and keep what comes of each.
+
+        Args:
+            keep: called with each record that was embedded, before the journal has it; what it
+                raises as a RequestError makes it a reject.
+
+        Returns:
+            the time that this run took, and its speed, to stand behind the number of residues.
+        """
+        done = progress.Progress()
+        began = self._part()
+        started = time.perf_counter()
+        with progress.shown(self.quiet, began) as advance:
+            for item in self._results(records):
+                result = item.result
+                try:
+                    if isinstance(result, RequestError):
+                        raise result
+                    keep(item, result)
+                except RequestError as error:
+                    self._reject(item.record, error)
+                    journal.reject(item.record, str(error), length=item.residues)
+                else:
+                    numbers = {"length": item.residues, "used": item.used, "windows": item.windows}
+                    journal.add(item.record, result, **numbers)
+                done.records += 1
+                done.residues += item.used
+                done.part = self._part()
+                advance(done)
+        seconds = time.perf_counter() - started
+        speed = f"{seconds:.1f} s ({done.residues / max(seconds, 1e-9):,.0f} residues/s)"
+        if journal.resumed:
+            return f"; {counted(done.residues, 'residue')} of them in {speed}"
+        return f" in {speed}"
+
+    def to_standard_output(self, records: Iterator[Record]) -> int:
+        """A line of JSON for each record that can be embedded, as soon as it is done."""
+        from esm2.store import text
+
+        rejected = False
+        with _standard_output() as write:
+            for item in self._results(records):
+                if isinstance(item.result, RequestError):
+                    rejected = True
+                    self._reject(item.record, item.result)
+                else:
+                    numbers = (item.residues, item.used, item.windows)
+                    write(text.json_line(self.run, item.record.id, numbers, item.result))
+        return 1 if rejected else 0
+
+    def _results(self, records: Iterator[Record]) -> Iterator[Embedded]:
+        from esm2 import bulk
+        from esm2.types import Want
+
+        want = Want(self.run.layers, **dict.fromkeys(self.run.include, True))
+        with ExitStack() as stack:
+            results = bulk.embed(
+                records,
+                want,
+                self.served.submit,
+                max_residues=self.run.max_residues,
+                in_flight_tokens=_in_flight_tokens(self.served.decided, want, self.run.long),
+                long=self.run.long,
+            )
+            yield from stack.enter_context(closing(results))
+
+    def replay(self, journal: Journal, records: Iterator[Record]) -> Iterator[Entry]:
+        """What an earlier run has done, each held against its record; to be taken to the end."""
+        for entry in journal.replay(records):
+            if entry.reason and self.strict:
+                raise RequestError(f"{self._place(entry.line, entry.id)}: {entry.reason}")
+            yield entry
+        if journal.resumed:
+            rejects = f", {counted(journal.rejected, 'reject')}" if journal.rejected else ""
+            say(f"going on after {counted(journal.resumed, 'record')} done before{rejects}")
+
+    def _reject(self, record: Record, error: RequestError) -> None:
+        sentence = f"{self._place(record.line, record.id)}: {error}"
+        if self.strict:
+            raise RequestError(sentence)
+        say(sentence)
+
+    def _place(self, line: int, record_id: str) -> str:
+        return f"{self.source}, line {line}, record {shown(record_id)}"
+
+    def _part(self) -> float:
+        return self.position.done / self.position.total if self.position.total else 0.0
+
+    def _meta(self) -> dict[str, object]:
+        decided, run = self.served.decided, self.run
+        long = {"long": run.long, "max_residues": run.max_residues} if run.long != "error" else {}
+        return {
+            "esm2": __version__,
+            "model": decided.slug,
+            "weights_sha256": decided.weights_sha256,
+            "weights_kind": decided.weights_kind,
+            "device": decided.device,
+            "dtype": decided.dtype,
+            "include": list(run.include),
+            "layers": list(run.layers),
+            **long,
+            "source": self.source,
+            **(self.own.described() if self.own else {}),
+        }
+
+    def shortened(self, journal: Journal) -> list[str]:
+        """What was done to records that were too long, if there were any."""
+        entries = [entry for entry in journal.entries() if entry.length > self.run.max_residues]
+        if not entries:
+            return []
+        what = "truncated to their first" if self.run.long == "truncate" else "seen in windows of"
+        return [
+            f"{counted(len(entries), 'record')} of more than {self.run.max_residues} residues"
+            f" {what} {self.run.max_residues}"
+        ]
+
+    def end(self, output: Path, journal: Journal, speed: str) -> int:
+        """Tell what was done; the exit status of the command."""
+        from esm2 import store
+
+        decided = self.served.decided
+        note = f"; {decided.caveat}" if decided.caveat else ""
+        if journal.rejected:
+            rejects = store.rejects_path(output)
+            note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
+        if journal.rejected or not self.quiet:
+            say(
+                f"{output}: {counted(journal.count, 'record')},"
+                f" {counted(journal.residues, 'residue')}{speed},"
+                f" {decided.slug} on {decided.device}, {decided.dtype}{note}"
+            )
+        return 1 if journal.rejected else 0
+
+
+@contextmanager
+def kept(journal: Journal) -> Iterator[None]:
+    """When the work does not come to its end, say where what was done is."""
+    try:
+        yield
+    except CannotResume:
+        raise
+    except BaseException:
+        kept = counted(journal.count, "record")
+        if not journal.count:
+            kept = counted(journal.rejected, "reject")
+        if number := journal.count or journal.rejected:
+            say(
+                f"{kept} {'is' if number == 1 else 'are'} kept in {journal.directory};"
+                " the same command goes on from there"
+            )
+        raise
+
+
+def _in_flight_tokens(decided: Decided, want: Want, long: str) -> int:
+    per_token = want.per_token or long == "window"
+    token_bytes = 4 * decided.shape.dim * len(want.layers) if per_token else 1
+    packs = min(_PACKS_IN_FLIGHT, _BYTES_IN_FLIGHT // (token_bytes * decided.pack_tokens))
+    return max(packs, 2) * decided.pack_tokens
+
+
+@contextmanager
+def _standard_output() -> Iterator[Callable[[bytes], object]]:
+    """A function that writes; a reader who has left ends the command in one sentence."""
+    stream = sys.stdout.buffer
+
+    def write(line: bytes) -> None:
+        stream.write(line)
+        stream.flush()  # whoever reads it waits for each
+
+    try:
+        yield write
+    except OSError as error:
+        # What Python still holds would fail again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise FileError("-", "write", error.strerror or str(error)) from error
+
+
+# --- what is told ------------------------------------------------------------------------------
+
+
+def _report_duplicates(duplicates: dict[str, int]) -> None:
+    if not duplicates:
+        return
+    told = [f"{shown(name)} ({count} times)" for name, count in duplicates.items()]
+    hidden = len(told) - _DUPLICATES_SHOWN
+    more = f" and {hidden} more" if hidden > 0 else ""
+    say(
+        f"ids that occur more than once (all their records are kept, in order):"
+        f" {', '.join(told[:_DUPLICATES_SHOWN])}{more}"
+    )

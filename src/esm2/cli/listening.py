@@ -1,0 +1,153 @@
+"""Listening: uvicorn as we want it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from esm2.cli.connections import Patience, guarded
+from esm2.runtime import Runtime
+from esm2.server import logs
+from esm2.server.app import create_admin_app, create_app
+from esm2.server.metrics import Metrics
+
+# BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
+_KEEP_ALIVE = 75
+
+
+def serve(
+    runtime: Runtime,
+    metrics: Metrics,
+    listener: socket.socket,
+    admin: socket.socket | None,
+    announce: Callable[[], None],
+) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        metrics: that have been told of the runtime's passes.
+        admin: where /metrics and health are, if not on the main port.
+        announce: called when the port answers.
+    """
+    settings = runtime.settings
+    logs.configure(settings.log_level, settings.log_format)
+    server = Server(create_app(runtime, metrics), runtime, announce)
+    if admin is not None:
+        server.beside(create_admin_app(runtime, metrics), admin)
+    server.run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """The server of an app; on SIGTERM it is not ready at once, and ends when nothing is left.
+
+    Args:
+        runtime: told that it is stopping.
+        announce: called when the port answers.
+    """
+
+    def __init__(self, app: ASGIApp, runtime: Runtime, announce: Callable[[], None]) -> None:
+        settings = runtime.settings
+        patience = Patience(
+            settings.max_connections, settings.header_seconds, settings.send_seconds
+        )
+        self._kind = guarded(patience)
+        super().__init__(_config(app, self._kind, settings.grace_seconds))
+        self._runtime = runtime
+        self._announce = announce
+        self._admin: tuple[uvicorn.Server, socket.socket] | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def beside(self, app: ASGIApp, listener: socket.socket) -> None:
+        """Serve another app at another port, as long as this one is served."""
+        config = _config(app, self._kind, self._runtime.settings.grace_seconds)
+        self._admin = (_Beside(config), listener)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Not ready from now on; what has begun is finished, and new connections wait."""
+        first = not self._runtime.stopping.is_set()
+        self._runtime.stopping.set()
+        drain = self._runtime.settings.drain_seconds
+        if first and sig == signal.SIGTERM and drain:
+            timer = threading.Timer(drain, super().handle_exit, (sig, frame))
+            timer.daemon = True
+            timer.start()
+        else:
+            super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the ports and say so."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        if self._admin is not None:
+            server, listener = self._admin
+            self._serving = asyncio.create_task(server.serve([listener]))
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what has begun; the other port last, so that one can watch.
+
+        Connections that wait to be accepted would be reset when the port closes: they are taken
+        at the last moment, and answered.
+        """
+        late = [connection for listener in sockets or [] for connection in _waiting(listener)]
+        taken = asyncio.create_task(self._take(late))
+        await super().shutdown(sockets)  # closes the port before anything else happens
+        await taken
+        if self._admin is not None and self._serving is not None:
+            self._admin[0].should_exit = True
+            await self._serving
+
+    async def _take(self, late: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for connection in late:
+            _, protocol = await loop.connect_accepted_socket(self._protocol, connection)
+            protocol.shutdown()  # when it has its answer, or soon
+
+    def _protocol(self) -> H11Protocol:
+        return self._kind(self.config, self.server_state, self.lifespan.state)
+
+
+def _waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that nobody has accepted yet."""
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            found.append(connection)
+    return found
+
+
+class _Beside(uvicorn.Server):
+    """Signals are the other one's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: ASGIApp, kind: type[H11Protocol], grace_seconds: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=kind,
+        ws="none",
+        log_config=None,
+        # Its warnings are of callers who speak no HTTP; they have their answer.
+        log_level="error",
+        access_log=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=grace_seconds,
+        server_header=False,
+        # Who is asking is who is connected, whatever a header says.
+        proxy_headers=False,
+    )

@@ -1,0 +1,85 @@
+"""`esm2 merge`: the parts of a run that was shared out, as the one file that it would have made.
+
+PART.npz ... ──shards.merged──> store.Journal ──> store.commit ──> OUT.h5, OUT.h5.rejects.fasta
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from esm2.cli import options
+from esm2.cli.options import counted, say
+
+
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART...", help="All parts that `esm2 embed --shard` wrote."),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="File to write; its ending is its format: .h5, .parquet, .npz, .safetensors,"
+            " .csv, .jsonl.",
+        ),
+    ],
+    h5_key: Annotated[
+        Literal["id", "accession", "hash", "biotrainer"] | None,
+        typer.Option(help="What names a dataset of an .h5, as for `esm2 embed`.  [default: id]"),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Make one file of the parts of a run: the same that one machine alone would have written.
+
+    The records are in the order of the input, whatever the order of the parts. Parts that are
+    missing, damaged, or of another run are told, and nothing is written then. The parts stay.
+    """
+    from esm2 import store
+    from esm2.store import shards
+
+    format = store.find(output)
+    if format is None:
+        message = f"{output} has no ending that is known here: {', '.join(store.FORMATS)}"
+        raise typer.BadParameter(message, param_hint="--output")
+    if h5_key is not None and format.suffix != ".h5":
+        raise typer.BadParameter("only an .h5 has datasets to name", param_hint="--h5-key")
+    for path in parts:
+        if written := store.replaced(output, str(path)):
+            message = f"{written} is one of the parts"
+            raise typer.BadParameter(message, param_hint="--output")
+    format.load()
+    store.check_place(output)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(shards.Part(path)) for path in parts]
+        shards.check(opened)
+        run = replace(opened[0].run, shard=None, format=format.suffix, keys=h5_key or "id")
+        if objection := format.objection(run.include, len(run.layers)):
+            raise typer.BadParameter(objection, param_hint="--output")
+        meta = {k: v for k, v in opened[0].meta.items() if k not in shards.DESCRIBED}
+        with store.Journal(output, run, restart=True) as journal:
+            for entry, data in shards.merged(opened):
+                journal.take(entry, data)
+            count, residues, rejected = journal.count, journal.residues, journal.rejected
+            notes = store.commit(output, journal, meta)
+    for note in notes:
+        say(f"{output}: {note}")
+    if not quiet or rejected:
+        left_out = (
+            f"; {counted(rejected, 'record')} left out, see {store.rejects_path(output)}"
+            if rejected
+            else ""
+        )
+        say(
+            f"{output}: {counted(count, 'record')}, {counted(residues, 'residue')} of"
+            f" {counted(len(parts), 'part')}, {run.model}, {run.dtype}{left_out}"
+        )
+    return 1 if rejected else 0

@@ -1,0 +1,96 @@
+"""Middleware around everything: a request's id, its line in the log, its place in the metrics.
+
+    request  -> id (the caller's, if it is a decent one) -> app -> status, code -> log, metrics
+
+What a route knows of a request (model, passes, residues, caller) it leaves in `request.state`; the
+code of an error is left there by `errors.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from esm2.server import logs
+from esm2.server.metrics import Metrics
+
+HEADER = "X-Request-ID"
+_DECENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OTHER = "other"
+
+
+class Visits:
+    """The middleware.
+
+    Args:
+        metrics: where requests are counted.
+        stopping: set when the server is to end; from then on every reply says that its connection
+            closes, so that no caller sends another request on it.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, stopping: threading.Event) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _id(Headers(scope=scope).get(HEADER))
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        logs.REQUEST_ID.set(request_id)
+        begun, status = time.perf_counter(), 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                if self._stopping.is_set():
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            status, state["code"] = 500, "bug"
+            raise
+        finally:
+            self._note(scope, state, status, time.perf_counter() - begun)
+
+    def _note(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", _OTHER)
+        action = state.get("action", route)
+        code = state.get("code", "")
+        self._metrics.answered(action, status, code, seconds)
+        caller = state.get("caller")
+        logs.log_request(
+            {
+                "method": scope["method"] if scope["method"] in _METHODS else _OTHER,
+                "route": route,
+                "status": status,
+                **({"code": code} if code else {}),
+                **({"caller": caller.name} if caller else {}),
+                **{name: state[name] for name in ("model", "passes", "residues") if name in state},
+                "seconds": round(seconds, 6),
+            }
+        )
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+def _id(sent: str | None) -> str:
+    """The caller's own id, if it is a decent one; a sequence of 20 letters and more is not."""
+    if sent and _DECENT.fullmatch(sent) and not re.fullmatch(r"[A-Z]{20,}", sent):
+        return sent
+    return uuid.uuid4().hex

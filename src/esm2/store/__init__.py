@@ -1,0 +1,176 @@
+"""Output files: what is made is kept in a journal, and written in one of these formats in the end.
+
+    Embedded ──> Journal (OUT.h5.part/) ──> OUT.h5 + OUT.h5.rejects.fasta
+
+A file is complete or does not exist: it is written beside its place and moved there. That takes
+as much free space again as the file itself. What it contains depends on the run and the input
+alone, not on how often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from esm2.errors import FileError, MissingExtra
+from esm2.store.journal import Journal
+from esm2.store.place import check_place, rejects_path, replaced, work_directory
+from esm2.store.run import KINDS, Entry, Kept, Run
+
+__all__ = [
+    "FORMATS",
+    "KEYS",
+    "KINDS",
+    "Entry",
+    "Format",
+    "Journal",
+    "Kept",
+    "Run",
+    "check_place",
+    "commit",
+    "commit_rejects",
+    "duplicates",
+    "find",
+    "rejects_path",
+    "replaced",
+    "work_directory",
+]
+
+#: What may name a dataset in HDF5; `hdf5.py` says how.
+KEYS = ("id", "accession", "hash", "biotrainer")
+
+Write = Callable[[Path, Kept, Mapping[str, object]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        suffix: of its name, with the dot.
+        module, function: what writes it; loaded when it is needed.
+        package, extra: the package that it takes, and the extra that brings it; may be empty.
+        vectors: whether it holds only mean and bos.
+        single: whether it holds only one kind of one layer.
+    """
+
+    suffix: str
+    module: str
+    function: str = "write"
+    package: str = ""
+    extra: str = ""
+    vectors: bool = False
+    single: bool = False
+
+    def objection(self, include: Sequence[str], layers: int) -> str | None:
+        """Why it cannot hold what is asked for; None if it can."""
+        if self.single and (len(include) > 1 or layers > 1):
+            return f"{self.suffix} holds one kind of one layer; .npz and .safetensors hold several"
+        if self.vectors and "per_token" in include:
+            return f"{self.suffix} holds a vector a record; take .h5, .npz or .safetensors"
+        return None
+
+    def load(self) -> Write:
+        """What writes it.
+
+        Raises:
+            MissingExtra: the package that it takes is not installed.
+        """
+        try:
+            module = import_module(f"esm2.store.{self.module}")
+        except ModuleNotFoundError as error:
+            raise MissingExtra(self.package, self.extra) from error
+        write: Write = getattr(module, self.function)
+        return write
+
+
+FORMATS = {
+    format.suffix: format
+    for format in (
+        Format(".npz", "npz"),
+        Format(".h5", "hdf5", package="h5py", extra="h5", single=True),
+        Format(".parquet", "parquet", package="pyarrow", extra="parquet", vectors=True),
+        Format(".safetensors", "tensors"),
+        Format(".csv", "text", "write_csv", vectors=True, single=True),
+        Format(".jsonl", "text", "write_jsonl"),
+    )
+}
+
+
+def find(output: Path) -> Format | None:
+    """The format of a file, by its ending."""
+    return FORMATS.get(output.suffix.lower())
+
+
+def commit(output: Path, journal: Journal, meta: Mapping[str, object]) -> list[str]:
+    """Write the file and the rejects, replacing those of an earlier run, and drop the journal.
+
+    Args:
+        meta: how it was made, JSON values.
+
+    Returns:
+        what has to be said about the file, a sentence each.
+
+    Raises:
+        FileError: the disk is full, or failed; there is no file then, or still the old one, and
+            the journal stays.
+    """
+    write = FORMATS[journal.run.format].load()
+    assembled, _ = journal.assembled
+    try:
+        notes = write(assembled, journal, meta)
+        _settle(assembled)
+        commit_rejects(output, journal)
+        assembled.replace(output)
+    except OSError as error:
+        with suppress(OSError):
+            assembled.unlink(missing_ok=True)
+        raise FileError(output, "write", error.strerror or str(error)) from error
+    journal.discard()
+    return notes
+
+
+def commit_rejects(output: Path, journal: Journal) -> None:
+    """Put the rejects in their place, replacing those of an earlier run.
+
+    Raises:
+        OSError: the disk is full, or failed.
+    """
+    rejects = rejects_path(output)
+    if journal.rejected:
+        _, copy = journal.assembled
+        shutil.copyfile(journal.rejects, copy)
+        copy.replace(rejects)
+    else:  # an earlier run's would be mistaken for this one's
+        rejects.unlink(missing_ok=True)
+
+
+def duplicates(kept: Kept) -> dict[str, int]:
+    """Ids of more than one record, in order of first appearance, with their numbers."""
+    # 8 bytes a record: enough to know which ids to look at.
+    digests = np.fromiter(map(_digest, kept.entries()), np.uint64, count=kept.count)
+    values, counts = np.unique(digests, return_counts=True)
+    repeated = np.isin(digests, values[counts > 1])
+    if not repeated.any():
+        return {}
+    ids = Counter(entry.id for entry, again in zip(kept.entries(), repeated, strict=True) if again)
+    return {record_id: count for record_id, count in ids.items() if count > 1}
+
+
+def _digest(entry: Entry) -> int:
+    return int.from_bytes(blake2b(entry.id.encode(), digest_size=8).digest(), "little")
+
+
+def _settle(path: Path) -> None:
+    """Wait until it is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

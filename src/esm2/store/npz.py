@@ -1,0 +1,121 @@
+"""OUT.npz: arrays for numpy.load. None needs pickle.
+
+    n records, D dimensions, k layers
+    ├── ids              (n,)      text, in input order, repeated ids included
+    ├── lengths          (n,)      int64, residues of each record
+    ├── used, windows    (n,)      int64, what its embedding is of; only with --long
+    ├── layers           (k,)      int64, ascending, 0 (embedding) .. N (last)
+    ├── embeddings       (n, D)    float32, mean over the residues; (n, k, D) for several layers
+    ├── bos_embeddings   (n, D)    float32, the BOS token;          (n, k, D) for several layers
+    ├── per_token_embeddings       float32, (R, D) or (R, k, D): the residues of all records end
+    │                              to end
+    ├── offsets          (n + 1,)  int64, record i is rows offsets[i]:offsets[i + 1] of those
+    ├── journal, rejects (b,)      uint8, in a part of a run alone, see `shards.py`
+    └── meta             ()        text, a JSON object: how it was made
+
+Only what was asked for is there: `offsets` comes with `per_token_embeddings`. The file is an
+uncompressed zip (zip64), so it is as large as its numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esm2.store.run import KINDS, Entry, Kept
+
+ARRAY_OF = {
+    "mean": "embeddings",
+    "bos": "bos_embeddings",
+    "per_token": "per_token_embeddings",
+}
+
+_FLOAT = "<f4"
+_INT = "<i8"
+
+
+def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
+    """Write the file; nothing has to be said about it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _write_arrays(archive, kept, meta)
+    return []
+
+
+def shape(kept: Kept, kind: str) -> tuple[int, ...]:
+    """Of the array of a kind, with a dimension of layers only where there are several."""
+    rows = kept.residues if kind == "per_token" else kept.count
+    levels = (len(kept.run.layers),) if len(kept.run.layers) > 1 else ()
+    return (rows, *levels, kept.run.dim)
+
+
+def column(kept: Kept, number: Callable[[Entry], int]) -> NDArray[np.int64]:
+    """One number of each record, int64 (n,)."""
+    return np.fromiter(map(number, kept.entries()), dtype=_INT, count=kept.count)
+
+
+def numbers(kept: Kept) -> dict[str, NDArray[np.int64]]:
+    """The columns of numbers that go with the records."""
+    columns = {"lengths": column(kept, lambda entry: entry.length)}
+    if kept.run.long != "error":
+        columns["used"] = column(kept, lambda entry: entry.used)
+        columns["windows"] = column(kept, lambda entry: entry.windows)
+    return columns
+
+
+def offsets(kept: Kept) -> NDArray[np.int64]:
+    """Where the rows of each record begin among all rows per residue, int64 (n + 1,)."""
+    return np.concatenate(([0], np.cumsum(column(kept, lambda entry: entry.used))))
+
+
+def _write_arrays(archive: zipfile.ZipFile, kept: Kept, meta: Mapping[str, object]) -> None:
+    width = max((len(entry.id) for entry in kept.entries()), default=1)
+    with _member(archive, "ids", f"<U{width}", (kept.count,)) as out:
+        for entry in kept.entries():
+            out.write(entry.id.encode("utf-32-le").ljust(4 * width, b"\0"))
+    for name, values in numbers(kept).items():
+        _write_array(archive, name, values)
+    _write_array(archive, "layers", np.array(kept.run.layers, _INT))
+    for kind in (kind for kind in KINDS if kind in kept.run.include):
+        with (
+            _member(archive, ARRAY_OF[kind], _FLOAT, shape(kept, kind)) as out,
+            kept.file(kind).open("rb") as rows,
+        ):
+            shutil.copyfileobj(rows, out, 1 << 20)
+    if "per_token" in kept.run.include:
+        _write_array(archive, "offsets", offsets(kept))
+    if kept.run.shard is not None:
+        for name, path in (("journal", "journal.jsonl"), ("rejects", "rejects.fasta")):
+            _write_bytes(archive, name, kept.file(path))
+    _write_array(archive, "meta", np.array(json.dumps(meta)))
+
+
+def _write_bytes(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    with (
+        _member(archive, name, "|u1", (path.stat().st_size,)) as out,
+        path.open("rb") as content,
+    ):
+        shutil.copyfileobj(content, out, 1 << 20)
+
+
+@contextmanager
+def _member(
+    archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...]
+) -> Iterator[IO[bytes]]:
+    """One array of the archive: its header is written, its numbers are the caller's to write."""
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        yield out
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, values: NDArray[np.generic]) -> None:
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
+        np.lib.format.write_array(out, values, allow_pickle=False)

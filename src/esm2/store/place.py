@@ -1,0 +1,86 @@
+"""Where a file and what goes with it lie, and whether they may."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from esm2.errors import FileError
+
+
+def work_directory(output: Path) -> Path:
+    """Where what is made for a file is kept until the file is complete."""
+    return output.with_name(f"{output.name}.part")
+
+
+def rejects_path(output: Path) -> Path:
+    """Where the records go that have no embedding."""
+    return output.with_name(f"{output.name}.rejects.fasta")
+
+
+def replaced(output: Path, source: str) -> Path | None:
+    """What a run would write over, if that is its own input."""
+    for path in (output, rejects_path(output)):
+        with suppress(OSError):  # one is not there, or may not be looked at: told when it is read
+            if path.samefile(source):
+                return path
+    return None
+
+
+def check_place(output: Path) -> None:
+    """Refuse a name under which there could be no file.
+
+    Raises:
+        FileError: why.
+    """
+    parent = output.parent
+    reason = None
+    if not parent.is_dir():
+        reason = f"there is no directory {parent}; make it first"
+    elif output.is_dir():
+        reason = "it is a directory; name a file"
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        reason = f"no permission to write in {parent}"
+    if reason:
+        raise FileError(output, "write", reason)
+
+
+def make_work_directory(directory: Path, ours: set[str], needed: str) -> bool:
+    """Make it, unless it is there already and holds nothing but what we put there.
+
+    It will be emptied and removed in the end, so it must be ours.
+
+    Args:
+        ours: the names that may be in it.
+        needed: the one that must be there if any is.
+
+    Returns:
+        whether it was made.
+
+    Raises:
+        FileError: something else is there.
+        OSError: it cannot be made.
+    """
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        if not directory.is_dir():
+            reason = "it is there already, and not a directory; move it away"
+            raise FileError(directory, "use", reason) from None
+    else:
+        return True
+    names = {path.name for path in directory.iterdir()}
+    if names and (needed not in names or not names <= ours):
+        refuse_foreign(directory)
+    return False
+
+
+def refuse_foreign(directory: Path) -> None:
+    """It is there, and not ours.
+
+    Raises:
+        FileError: always.
+    """
+    reason = "it is there already, and not a work directory of esm2; move it away"
+    raise FileError(directory, "use", reason)

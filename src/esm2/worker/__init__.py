@@ -1,0 +1,247 @@
+"""An engine in a process of its own: an executor that survives what it computes.
+
+    requests ──> channel ──> child: load(), then run(batch) for each ──> channel ──> outputs
+
+The child can die (killed, out of memory, a fault of the device) or hang; this process never does
+either. A child that died, or gave no answer in a time sized by the work it had, is an EngineLost of
+the batch that it had in hand, and another one takes its place at the next call.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol, cast
+
+import numpy as np
+
+from esm2 import budget
+from esm2.errors import EngineCrashed, EngineHung, Esm2Error, ModelUnavailable
+from esm2.types import Decided, Float, ForwardRequest, Outputs
+from esm2.watch import Restart, Watch, nobody
+from esm2.worker import channel
+
+# A pass may take so many times as long as it should before it counts as hung.
+_PATIENCE = 10.0
+# Seconds until a new child must have loaded; 3B from a slow disk takes minutes.
+_LOADING = 900.0
+# Seconds that a child has to end by itself when it is told to.
+_ENDING = 5.0
+# Pauses before another try when a child cannot be started, in seconds.
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+# The answer to a known question may differ by this much between two children.
+_SAME = 1e-3
+
+
+class Loaded(Protocol):
+    """What a child serves: `engine.Engine`, or anything that behaves like it."""
+
+    decided: Decided
+
+    def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
+        """An Executor."""
+
+
+#: Makes what a child serves; called in the child. It travels there as a pickle.
+Load = Callable[[], Loaded]
+
+
+class Worker:
+    """An Executor whose engine lives in a child process. Calls must not overlap.
+
+    The constructor starts the child; `decided` waits until it has loaded.
+
+    Args:
+        load: makes the engine, in the child.
+        slug: of the model, for errors.
+        hung_seconds: what a pass may take beside ten times what it should take.
+        watch: told of each restart.
+    """
+
+    def __init__(
+        self, load: Load, slug: str, *, hung_seconds: float = 60.0, watch: Watch = nobody
+    ) -> None:
+        self._load = load
+        self._slug = slug
+        self._hung_seconds = hung_seconds
+        self._watch = watch
+        self._decided: Decided | None = None
+        self._known: Float | None = None
+        self._speed = 0.0  # work in a second
+        self._lost = ""  # how the last child ended, as an error's code, until another is there
+        self._pause, self._not_before, self._reason = 0.0, 0.0, ""
+        self._closed = threading.Event()
+        self._child = _Child(load)
+
+    @property
+    def decided(self) -> Decided:
+        """What the engine is; waits until it has loaded.
+
+        Raises:
+            Esm2Error: what the loading of it raised.
+            ModelUnavailable: the child ended before it had loaded.
+        """
+        if self._decided is None:
+            self._decided, self._known, self._speed = self._greeting()
+        return self._decided
+
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return self._child.pid
+
+    def __call__(self, requests: list[ForwardRequest]) -> list[Outputs]:
+        """Compute a batch in the child.
+
+        Raises:
+            EngineCrashed, EngineHung: the child is gone, and this batch is what it had in hand.
+            ModelUnavailable: there is no child, and none can be started.
+            Esm2Error: what the engine raised.
+        """
+        decided = self.decided
+        if self._child.ended or self._lost:
+            self._restart(decided)
+        work = sum(budget.work(request, decided.shape) for request in requests)
+        allowed = self._hung_seconds + _PATIENCE * work / self._speed
+        try:
+            answer = self._child.ask(requests, time.monotonic() + allowed)
+        except TimeoutError as error:
+            self._child.kill()
+            self._lost = EngineHung.code
+            raise EngineHung(self._slug, allowed) from error
+        except (OSError, EOFError) as error:
+            how = self._child.kill()
+            self._lost = EngineCrashed.code
+            raise EngineCrashed(self._slug, how) from error
+        if isinstance(answer, Esm2Error):
+            raise answer
+        return cast("list[Outputs]", answer)
+
+    def close(self) -> None:
+        """End the child, in whatever it is doing; one that does not end by itself is killed.
+
+        May be called from another thread than that of a call, which then fails.
+        """
+        self._closed.set()
+        self._child.end()
+
+    # --- starting ------------------------------------------------------------------------------
+
+    def _greeting(self) -> tuple[Decided, Float, float]:
+        """What a child says when it has loaded: (decided, known answer, work in a second)."""
+        try:
+            greeting = self._child.receive(time.monotonic() + _LOADING)
+        except TimeoutError as error:
+            self._child.kill()
+            raise ModelUnavailable(
+                self._slug, f"its process did not load in {_LOADING:.0f} s"
+            ) from error
+        except (OSError, EOFError) as error:
+            how = self._child.kill()
+            raise ModelUnavailable(
+                self._slug, f"its process ended while it loaded ({how})"
+            ) from error
+        if isinstance(greeting, Esm2Error):
+            self._child.kill()
+            raise greeting
+        return cast("tuple[Decided, Float, float]", greeting)
+
+    def _restart(self, before: Decided) -> None:
+        """Start another child, which has to be what the one before it was.
+
+        Raises:
+            ModelUnavailable: it cannot be, or is not yet to be tried again.
+        """
+        self._child.kill()
+        self._child.end()
+        wait = self._not_before - time.monotonic()
+        if self._closed.is_set() or wait > 0:
+            raise ModelUnavailable(self._slug, self._reason, max(1, round(wait)))
+        self._child = _Child(self._load)
+        try:
+            decided, known, self._speed = self._greeting()
+            if decided != before:
+                raise ModelUnavailable(
+                    self._slug, f"its weights changed on disk: they were {before.weights_sha256}"
+                )
+            if self._known is None or not np.allclose(known, self._known, rtol=0, atol=_SAME):
+                raise ModelUnavailable(self._slug, "it gives another answer than before")
+        except Esm2Error as error:
+            self._child.kill()
+            self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
+            self._not_before = time.monotonic() + self._pause
+            self._reason = error.reason if isinstance(error, ModelUnavailable) else str(error)
+            raise ModelUnavailable(self._slug, self._reason, round(self._pause)) from error
+        self._watch(Restart(self._slug, self._lost or EngineCrashed.code))
+        self._lost, self._pause = "", 0.0
+
+
+class _Child:
+    """The process and the channel to it."""
+
+    def __init__(self, load: Load) -> None:
+        own, other = socket.socketpair()
+        with other:
+            # -P: no module of the current directory is taken for one of ours.
+            command = [sys.executable, "-P", "-m", "esm2.worker.child", str(other.fileno())]
+            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                command,
+                pass_fds=[other.fileno()],
+                stdin=subprocess.PIPE,  # its end tells the child that this process is gone
+                stdout=2,
+            )
+        self._channel = own
+        self._lock = threading.Lock()
+        try:
+            channel.send(own, sys.path, None)
+            channel.send(own, load, None)
+        except OSError:
+            pass  # it died at once; who waits for its greeting is told
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask(self, requests: list[ForwardRequest], deadline: float) -> object:
+        channel.send(self._channel, requests, deadline)
+        return channel.receive(self._channel, deadline)
+
+    def receive(self, deadline: float) -> object:
+        return channel.receive(self._channel, deadline)
+
+    def end(self) -> None:
+        """Let it finish nothing, but exit by itself."""
+        self._hang_up()
+        try:
+            self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._channel.close()
+
+    def kill(self) -> str:
+        """Make sure that it is gone; how it ended."""
+        with self._lock:
+            # One that is dying by itself may say how.
+            try:
+                status = self._process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                status = self._process.wait()
+            self._hang_up()
+        return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+    def _hang_up(self) -> None:
+        """Both ends see it; whoever reads in another thread is woken, and the file stays open."""
+        with suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        if self._process.stdin:
+            self._process.stdin.close()

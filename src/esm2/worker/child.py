@@ -1,0 +1,104 @@
+"""The child's side: load, answer a known question, then one batch after another.
+
+It ends when its parent does, and at no signal that a terminal or a supervisor sends to the whole
+group: those are for the parent, which finishes what was begun and then ends its children.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from esm2 import budget
+from esm2.alphabet import tokenize
+from esm2.errors import EngineError, Esm2Error, NotFinite
+from esm2.types import Float, ForwardRequest, Outputs, Want
+from esm2.worker import Loaded, channel
+
+#: Any short sequence will do; this one has every natural amino acid once.
+KNOWN = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY"), Want(logits=True))
+# Long enough to see the speed of the machine, and 5 seconds of the largest model on 2 cores.
+_PACE = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY" * 6), Want(logits=True))
+
+# So that the kernel, when memory runs out, kills this process and not the server.
+_OOM_SCORE = "800"
+
+
+def main() -> None:
+    """Serve one engine until the parent closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _die_first()
+    own = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        sys.path[:] = channel.receive(own, None)
+        _serve(own)
+    except (EOFError, OSError):
+        pass  # the parent closed, or is gone
+    except Esm2Error as error:
+        print(f"esm2: a process that computes ends: {error} [{error.code}]", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(70)
+    os._exit(0)  # at once: nothing is left to tidy up, and torch takes a second for it
+
+
+def _serve(own: socket.socket) -> None:
+    try:
+        loaded = channel.receive(own, None)()
+        greeting = (loaded.decided, _known_answer(loaded), _pace(loaded))
+    except Esm2Error as error:
+        channel.send(own, error, None)
+        return
+    channel.send(own, greeting, None)
+    while True:
+        requests = channel.receive(own, None)
+        answer = _answer(loaded, requests)
+        channel.send(own, answer, None)
+        if isinstance(answer, EngineError) and not isinstance(answer, NotFinite):
+            # After a fault of a device everything fails: then this process is of no more use.
+            _known_answer(loaded)
+        del requests, answer
+
+
+def _answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | Esm2Error:
+    try:
+        return loaded.run(requests)
+    except Esm2Error as error:
+        return error
+    except Exception as error:
+        return EngineError(f"the forward pass failed: {type(error).__name__}: {error}")
+
+
+def _known_answer(loaded: Loaded) -> Float:
+    (outputs,) = loaded.run([KNOWN])
+    assert outputs.logits is not None
+    return outputs.logits
+
+
+def _pace(loaded: Loaded) -> float:
+    """Work done in a second, as `budget.work` counts it."""
+    begun = time.monotonic()
+    loaded.run([_PACE])
+    return budget.work(_PACE, loaded.decided.shape) / max(1e-6, time.monotonic() - begun)
+
+
+def _end_with_parent() -> None:
+    """Standard input is a pipe of the parent's, on which nothing ever comes but its end."""
+    os.read(0, 1)
+    os._exit(0)
+
+
+def _die_first() -> None:
+    with contextlib.suppress(OSError):  # not Linux, or not allowed to
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()
