@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,19 @@ _SEED = 7
 # A shell that runs the suite in the background makes it ignore Ctrl-C, and so would every program
 # that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`pytest -n`: a file's tests stay together, and all of the clients', which fill one table."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            clients = "tests/clients/"
+            return clients if nodeid.startswith(clients) else super()._split_scope(nodeid)
+
+    return Together(config, log)
 
 
 @dataclass(frozen=True)

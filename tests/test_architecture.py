@@ -2,10 +2,11 @@
 
     doors          cli  server  client  local
     composition    runtime
-    application    bulk  service
+    application    bulk  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
-    core           types  alphabet  catalog  errors  fasta  scoring
+    core           types  alphabet  budget  catalog  errors  fasta  scoring  variants
+                   marginals  windows  watch  fairqueue
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -26,10 +27,14 @@ SOURCE = ROOT / "src" / "esm2"
 
 #: Bottom to top. A new room gets its place here.
 FLOORS = (
-    ("core", "types alphabet catalog errors fasta scoring"),
-    ("executors", "engine worker cluster hub settings store tokens verify"),
+    (
+        "core",
+        "types alphabet budget catalog errors fairqueue fasta scoring variants marginals windows"
+        " watch",
+    ),
+    ("executors", "engine worker cluster hub settings store tokens verify plots structure"),
     ("batching", "batcher cache"),
-    ("application", "bulk service"),
+    ("application", "bulk service stream"),
     ("composition", "runtime"),
     ("doors", "cli server client local __init__"),
 )
@@ -37,8 +42,9 @@ LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in room
 CORE = {room for room, level in LEVEL.items() if level == 0}
 
 #: The arrows along a floor that are meant: the command line starts the server and is, with --url,
-#: its client; `esm2.load` is `local`'s.
-ALONG_A_FLOOR = {("cli", "server"), ("cli", "client"), ("__init__", "local")}
+#: its client, or asks a model in this process as a person's own program does (`local`);
+#: `esm2.load` is `local`'s.
+ALONG_A_FLOOR = {("cli", "server"), ("cli", "client"), ("cli", "local"), ("__init__", "local")}
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
 KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
@@ -46,20 +52,30 @@ KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
 #: Where a foreign package may be imported. The core has numpy and, before Python 3.14, zstd.
 HOMES = {
     "numpy": set(LEVEL),
-    "backports": {"fasta"},
-    "compression": {"fasta"},
+    "backports": {"fasta", "server"},
+    "compression": {"fasta", "server"},
     "_typeshed": {"fasta"},
     "torch": {"engine"},
     "safetensors": {"engine"},
     "ray": {"cluster"},
+    "sqlalchemy": {"tokens"},
+    "limits": {"tokens"},
+    "redis": {"tokens", "cache"},
     "pydantic": {"settings", "server"},
     "pydantic_core": {"server"},
     "pydantic_settings": {"settings"},
     "fastapi": {"server"},
     "fastapi_swagger": {"server"},
-    "starlette": {"server"},
-    "orjson": {"server"},
+    "starlette": {"server", "cli"},
+    "prometheus_client": {"server"},
+    "orjson": {"server", "store"},
+    "h5py": {"store"},
+    "pyarrow": {"store"},
+    "matplotlib": {"plots"},
+    "logomaker": {"plots"},
+    "biotite": {"structure"},
     "uvicorn": {"cli"},
+    "h11": {"cli"},
     "typer": {"cli"},
     "rich": {"cli", "client"},
     "httpx2": {"client"},
@@ -69,6 +85,8 @@ HOMES = {
 HEAVY = {
     *("torch", "safetensors", "transformers", "huggingface_hub", "ray"),
     *("fastapi", "uvicorn", "httpx2"),
+    *("sqlalchemy", "limits", "redis"),
+    *("h5py", "pyarrow", "matplotlib", "biotite", "pandas"),
 }
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -215,7 +233,9 @@ def test_the_api_generations_hold_no_try():
 
 
 def test_no_file_is_over_400_lines():
-    lines = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in CODE}
+    page = [path for path in (ROOT / "ui/src").iterdir() if path.is_file()]
+    sizes = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in [*CODE, *page]}
+    lines = {name(path): count for path, count in sizes.items()}
     assert {path: count for path, count in lines.items() if count > 400} == {}
 
 

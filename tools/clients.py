@@ -1,7 +1,8 @@
-"""Make the environments of the clients that judge the server (tests/clients).
+"""Make the environments of the clients that judge the server (tests/clients), and what tests start.
 
-python tools/clients.py     .clients/X/ for each tests/clients/constraints/X.txt, and R with
-                            RCurl where Debian's apt may install it
+python tools/clients.py     .clients/X/ for each tests/clients/constraints/X.txt; R with RCurl,
+                            PostgreSQL, Redis and Chromium where Debian's apt may install them;
+                            ui/node_modules, which the page is built of, where there is npm
 
 What is there already is kept. What cannot be made is said in one line, kept as .clients/NAME.txt,
 and the tests that need it are skipped with that line; the exit status is 0.
@@ -13,15 +14,24 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / "tests/clients/constraints"
 PLACE = ROOT / ".clients"
-R_PACKAGES = ("r-base-core", "r-cran-rcurl")
+UI = ROOT / "ui"
+#: Name -> (where its program is below /, its packages).
+DEBIAN = {
+    "R": ("usr/bin/Rscript", ("r-base-core", "r-cran-rcurl")),
+    "PostgreSQL": ("usr/lib/postgresql/*/bin/initdb", ("postgresql",)),
+    "Redis": ("usr/bin/redis-server", ("redis-server",)),
+    "Chromium": ("usr/bin/chromium", ("chromium",)),
+}
 #: Seconds for one command; without a network, pip and apt give up long before.
 PATIENCE = 240
+ONE_APT = threading.Lock()
 
 
 class Failed(Exception):
@@ -63,21 +73,35 @@ def make_environment(constraints: Path) -> None:
     shutil.copyfile(constraints, stamp)
 
 
-def make_r(_: Path) -> None:
-    """R with RCurl from Debian's packages."""
-    if shutil.which("Rscript"):
+def make_debian(reason: Path) -> None:
+    """A program from Debian's packages."""
+    program, packages = DEBIAN[reason.stem]
+    if any(Path("/").glob(program)):
         return
     if not shutil.which("apt-get"):
-        raise Failed("R is not installed, and this is not Debian")
+        raise Failed(f"/{program} is not there, and this is not Debian")
     if os.geteuid() != 0:
-        raise Failed(f"R is not installed: sudo apt-get install {' '.join(R_PACKAGES)}")
-    run("apt-get", "update", "-qq")
-    run("apt-get", "install", "-qq", "--no-install-recommends", *R_PACKAGES)
+        raise Failed(f"/{program} is not there: sudo apt-get install {' '.join(packages)}")
+    with ONE_APT:
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-qq", "--no-install-recommends", *packages)
+
+
+def make_page(_: Path) -> None:
+    """What the page is built of, exactly as ui/package-lock.json lists it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Failed("npm is not there: install Node.js 20 or newer")
+    stamp, lock = UI / "node_modules/.package-lock.json", UI / "package-lock.json"
+    if stamp.exists() and stamp.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    run(npm, "ci", "--prefix", UI, "--no-audit", "--no-fund")
 
 
 def main() -> int:
     PLACE.mkdir(exist_ok=True)
-    work = [(Path("R.txt"), make_r)]  # first: it takes longest
+    work = [(Path(f"{name}.txt"), make_debian) for name in DEBIAN]  # first: it takes longest
+    work += [(Path("page.txt"), make_page)]
     work += [(constraints, make_environment) for constraints in sorted(CONSTRAINTS.glob("*.txt"))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = [(file, pool.submit(make, file)) for file, make in work]

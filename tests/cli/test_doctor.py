@@ -9,8 +9,9 @@ from importlib.metadata import version
 import pytest
 
 import esm2
+from esm2.budget import MemoryModel
 from esm2.catalog import CHECKPOINTS, SLUGS
-from esm2.engine.budget import MemoryModel
+from esm2.engine.native.library import instruction_sets
 from esm2.types import Want
 
 OUTPUTS = ("mean", "per_token", "logits", "contacts", "attentions")
@@ -75,7 +76,13 @@ def test_the_doctor_tells_versions(told):
 
 def test_the_doctor_tells_device_dtype_and_threads(told):
     assert re.fullmatch(r"cpu \(.+, 2 threads\)", fact(told, "device"))
-    assert fact(told, "dtype").startswith("float32")
+    assert fact(told, "dtype") == "float32"
+
+
+def test_the_doctor_tells_what_the_native_library_can_do(told):
+    assert fact(told, "native library") == (
+        ", ".join(instruction_sets()) or "not here: torch computes"
+    )
 
 
 def test_the_doctor_tells_where_weights_are_kept(told, home):
@@ -100,14 +107,15 @@ def test_the_smallest_model_has_room_for_every_output(told):
     assert min(longest(told, "esm2-8m").values()) > 0
 
 
+@pytest.mark.parametrize("native_threads", [0, 2])
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=SLUGS)
-def test_in_4_gib_the_numbers_decrease_from_mean_to_contacts(checkpoint):
+def test_in_4_gib_the_numbers_decrease_from_mean_to_contacts(checkpoint, native_threads):
     wants = (
         Want(layers=(1,), mean=True),
         Want(layers=(1,), per_token=True),
         Want(contacts=True),
     )
-    memory = MemoryModel(checkpoint.shape)
+    memory = MemoryModel(checkpoint.shape, native_threads)
     mean, per_token, contacts = (memory.longest(want, 4 << 30, ceiling=1 << 20) for want in wants)
     assert mean > per_token > contacts > 0
 

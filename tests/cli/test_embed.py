@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ import esm2
 from esm2 import alphabet, runtime
 from esm2.catalog import DEMO_SLUG
 from esm2.types import ForwardRequest, Want
+from tests.cli.interrupted import Process
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -66,7 +66,7 @@ def load(path):
 @pytest.fixture(scope="module")
 def truth():
     """What the model gives for each record, asked one at a time."""
-    want = Want((0, 3, 4), mean=True, per_token=True, bos=True)
+    want = Want((0, 5, 6), mean=True, per_token=True, bos=True)
     with runtime.open_model(DEMO_SLUG, device="cpu") as served:
         return [
             served.submit(ForwardRequest(alphabet.tokenize(sequence), want)).result()
@@ -83,25 +83,25 @@ def test_everything_is_in_input_order_with_the_numbers_of_the_model_and_told_at_
     (tmp_path / "x.fasta").write_bytes(FASTA)
     run = embed(
         *("x.fasta", "-o", "x.npz", "--device", "cpu", "--dtype", "float32"),
-        *("--layers", "-1,-2", "--layers=-5", "--include", "mean,per-token", "--include=bos"),
+        *("--layers", "-1,-2", "--layers=-7", "--include", "mean,per-token", "--include=bos"),
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == b""
     duplicates, last = told(run)
     assert duplicates == DUPLICATES
     assert re.fullmatch(
-        r"x\.npz: 4 records, 65 residues in \d+\.\d s \(\d+ residues/s\), esm2-demo on cpu,"
-        r" float32; random weights: its numbers mean nothing",
+        r"x\.npz: 4 records, 65 residues in \d+\.\d s \([\d,]+ residues/s\), esm2-demo on cpu,"
+        r" float32; a tiny model, trained for two hours: to try things, not for science",
         last,
     )
     found = load(tmp_path / "x.npz")
 
     assert found["ids"].tolist() == ["b", "a", "c", "a"]
     assert found["lengths"].tolist() == [10, 4, 1, 50]
-    assert found["layers"].tolist() == [0, 3, 4]
+    assert found["layers"].tolist() == [0, 5, 6]
     for i, outputs in enumerate(truth):
         rows = slice(*found["offsets"][i : i + 2])
-        for k, layer in enumerate([0, 3, 4]):
+        for k, layer in enumerate([0, 5, 6]):
             close = {"rtol": 0, "atol": 1e-5 * float(np.abs(outputs.per_token[layer]).max())}
             np.testing.assert_allclose(found["embeddings"][i, k], outputs.mean[layer], **close)
             np.testing.assert_allclose(found["bos_embeddings"][i, k], outputs.bos[layer], **close)
@@ -117,7 +117,7 @@ def test_everything_is_in_input_order_with_the_numbers_of_the_model_and_told_at_
         "device": "cpu",
         "dtype": "float32",
         "include": ["mean", "per_token", "bos"],
-        "layers": [0, 3, 4],
+        "layers": [0, 5, 6],
         "source": "x.fasta",
     }
     assert files(tmp_path) == ["x.fasta", "x.npz"]
@@ -139,9 +139,9 @@ def test_compressed_input_gives_the_mean_of_the_last_layer_quietly(
     found = load(tmp_path / "x.npz")
     assert set(found) == {"ids", "lengths", "layers", "embeddings", "meta"}
     assert found["ids"].tolist() == ["b", "a", "c", "a"]
-    assert found["layers"].tolist() == [4]
+    assert found["layers"].tolist() == [6]
     np.testing.assert_allclose(
-        found["embeddings"], [outputs.mean[4] for outputs in truth], rtol=0, atol=1e-4
+        found["embeddings"], [outputs.mean[6] for outputs in truth], rtol=0, atol=1e-4
     )
 
 
@@ -165,10 +165,18 @@ def test_bad_records_are_told_and_left_out_and_the_rest_is_written(embed, tmp_pa
     assert none.startswith("x.fasta, line 5, record none: the sequence is empty")
     assert long.startswith("x.fasta, line 7, record long: the sequence has 11 residues, the limit")
     assert last.startswith("x.npz: 2 records, 6 residues")
-    assert last.endswith("; 3 records left out, as told above")
+    assert last.endswith("; 3 records left out, see x.npz.rejects.fasta")
     found = load(tmp_path / "x.npz")
     assert found["ids"].tolist() == ["good", "fine"]
     assert found["embeddings"].shape[0] == 2
+    rejects = (tmp_path / "x.npz.rejects.fasta").read_text().splitlines()
+    assert [line[: line.index(":")] for line in rejects[::2]] == [
+        ">lower [line 3",
+        ">none [line 5",
+        ">long [line 7",
+    ]
+    assert rejects[1::2] == ["MKt", "", "M" * 11]
+    assert files(tmp_path) == ["x.fasta", "x.npz", "x.npz.rejects.fasta"]
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path):
@@ -190,7 +198,7 @@ def test_progress_is_shown_on_a_terminal(tmp_path):
                 shown += part
         assert process.wait() == 1
     text = shown.decode()
-    assert "1 records, 3 residues" in text
+    assert "2 records, 3 residues" in text
     assert "record 'a\\x1b[2J': residue 3" in text
     assert "x.npz: 1 record, 3 residues in" in text
 
@@ -201,23 +209,23 @@ def test_progress_is_shown_on_a_terminal(tmp_path):
 def test_when_no_record_can_be_embedded_there_is_no_file(embed, tmp_path):
     run = embed("-", "-o", "x.npz", stdin=b">a\nMKt\n>b\n\n")
     assert run.returncode == 1
-    assert told(run)[-1].startswith("esm2: no record of - could be embedded (2 refused); x.npz")
+    assert told(run)[-1].startswith("esm2: no record of - could be embedded (2 rejected); x.npz")
     assert files(tmp_path) == []
 
 
-def test_a_damaged_file_leaves_nothing_behind(embed, tmp_path):
+def test_a_damaged_file_gives_no_file(embed, tmp_path):
     run = embed("-", "-o", "x.npz", stdin=gzip.compress(FASTA)[:-6])
     assert run.returncode == 1
     assert "the compressed data is damaged or cut short" in told(run)[-1]
-    assert files(tmp_path) == []
+    assert not (tmp_path / "x.npz").exists()
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(embed, tmp_path):
-    run = embed("-", "-o", "x.npz", "--layers", "5", stdin=FASTA)
+    run = embed("-", "-o", "x.npz", "--layers", "7", stdin=FASTA)
     assert run.returncode == 1
     assert told(run) == [
-        "esm2: layer 5 does not exist; this model has layers 0 (embedding) to 4, or -1 (last) to"
-        " -5 from the end [request.layer_out_of_range]"
+        "esm2: layer 7 does not exist; this model has layers 0 (embedding) to 6, or -1 (last) to"
+        " -7 from the end [request.layer_out_of_range]"
     ]
     assert files(tmp_path) == []
 
@@ -257,8 +265,8 @@ def test_a_directory_that_may_not_be_written_is_refused(embed, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.fasta", "-o", "x.h5"], "x.h5 has no ending that is known here; .* as .npz"),
-        (["x.fasta", "-o", "x"], "files can be written as .npz"),
+        (["x.fasta", "-o", "x.pkl"], "x.pkl has no ending that is known here; .* .h5, .parquet"),
+        (["x.fasta", "-o", "x"], "files can be written as .*, .npz"),
         (["x.fasta"], "--output"),
         (["-o", "x.npz"], "FASTA"),
         (["link.npz", "-o", "in.npz"], "in.npz is the input file"),
@@ -280,37 +288,43 @@ def test_wrong_usage_is_status_2(embed, tmp_path, arguments, message):
     assert (tmp_path / "in.npz").read_bytes() == FASTA
 
 
-def test_an_interrupt_leaves_nothing_behind(tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, "-", "-o", "x.npz"],
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-    )
-
-    def feed():
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b">first\nMKT\n>bad\nMKt\n")
-            while True:
-                process.stdin.write(b">more\n" + b"MKTAYIAKQR" * 20 + b"\n")
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    with process:
-        try:
-            # Once the bad record is told, the model is loaded and the first record is computed.
-            told_first = process.stderr.readline()
-            at_work = files(tmp_path)
-            process.send_signal(signal.SIGINT)
-            told_then = process.stderr.read()
-            status = process.wait()
-        finally:
-            process.kill()
-            feeder.join()
-    assert b"record bad" in told_first
-    assert len(at_work) == 1
-    assert at_work[0].endswith(".part")
-    assert status == 130
-    assert b"Traceback" not in told_then
+def test_an_interrupt_before_any_record_is_done_leaves_nothing_behind(tmp_path):
+    with Process(tmp_path, "embed", "-", "-o", "x.npz") as process:
+        process.feed([b">first\nMKT\n"], tmp_path / "x.npz.part" / "journal.jsonl", 1)
+        done = process.stop(signal.SIGINT)
+    assert done.status == 130
+    assert "Traceback" not in "\n".join(done.told)
     assert files(tmp_path) == []
+
+
+# --- input of every kind --------------------------------------------------------------------------
+
+
+def test_a_file_as_people_have_them_is_read_as_it_is_meant(embed, tmp_path, truth):
+    name, sequence = RECORDS[0]
+    text = (
+        "; from a colleague\r\n"
+        f">{name} | [weird] \"quoted\", 100 % <b>\ttab 'β' \\ $HOME\r\n"
+        f"{sequence[:4]}\r\n\r\n  {sequence[4:]} *\r\n"
+        "; in between\r\n\r\n"
+        ">\r\n"
+        f"{RECORDS[2][1]}*\r\n"
+        ">sp|P1|X;y=../z\r\n"
+        f"{RECORDS[3][1]}"
+    )
+    (tmp_path / "x.fasta").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    run = embed("x.fasta", "-o", "x.npz", "--device", "cpu", "--quiet")
+    assert (run.returncode, told(run)) == (0, [])
+    found = load(tmp_path / "x.npz")
+    assert found["ids"].tolist() == ["b", "seq 2", "sp|P1|X;y=../z"]
+    assert found["lengths"].tolist() == [10, 1, 50]
+    want = [truth[i].mean[6] for i in (0, 2, 3)]
+    np.testing.assert_allclose(found["embeddings"], want, rtol=0, atol=1e-4)
+
+
+def test_an_input_in_the_place_of_the_rejects_is_not_written_over(embed, tmp_path):
+    (tmp_path / "x.npz.rejects.fasta").write_bytes(FASTA)
+    run = embed("x.npz.rejects.fasta", "-o", "x.npz")
+    assert run.returncode == 2
+    assert files(tmp_path) == ["x.npz.rejects.fasta"]
+    assert (tmp_path / "x.npz.rejects.fasta").read_bytes() == FASTA

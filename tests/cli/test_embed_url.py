@@ -5,18 +5,18 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import suppress
 
 import numpy as np
 import pytest
 
+from tests.cli.interrupted import Process
 from tests.wire.server import environment, serving
 
 #: As on a base install: what only the extras bring cannot be imported.
 WITHOUT_EXTRAS = (
     "import sys\n"
-    "for name in ('torch', 'safetensors', 'fastapi', 'uvicorn', 'orjson', 'huggingface_hub'):\n"
+    "extras = 'torch safetensors fastapi uvicorn huggingface_hub h5py pyarrow'\n"
+    "for name in extras.split():\n"
     "    sys.modules[name] = None\n"
 )
 MAIN = "from esm2.cli import main; main()"
@@ -74,7 +74,7 @@ def test_without_torch_the_file_is_the_one_that_is_made_here(server, run, tmp_pa
         close = {"rtol": 0, "atol": 1e-5 * float(np.abs(want[name]).max())}
         np.testing.assert_allclose(got[name], want[name], **close)
     assert re.search(
-        r"4 records, 65 residues .* esm2-demo on cpu, float32; random", told(there)[-1]
+        r"4 records, 65 residues .* esm2-demo on cpu, float32; a tiny model", told(there)[-1]
     )
 
 
@@ -94,9 +94,9 @@ def test_records_that_the_server_refuses_are_told_and_left_out(server, run, tmp_
     assert done.returncode == 1
     lower, mask, long, last = told(done)
     assert lower.startswith("-, line 3, record lower: residue 3 is 't', ")
-    assert mask.startswith("-, line 5, record mask: residue 2 is <mask>, which encode")
+    assert mask.startswith("-, line 5, record mask: residue 2 is <mask>, ")
     assert long.startswith("-, line 7, record long: the sequence has 101 residues, the limit")
-    assert last.endswith("; 3 records left out, as told above")
+    assert last.endswith("; 3 records left out, see x.npz.rejects.fasta")
     assert load(tmp_path / "x.npz")["ids"].tolist() == ["good", "fine"]
 
 
@@ -105,7 +105,7 @@ def test_records_that_the_server_refuses_are_told_and_left_out(server, run, tmp_
     [
         (["--model", "esm2-650m"], r"esm2-650m is not served here .* \[model\.not_served\]"),
         (["--model", "esm2-demi"], r"no model is called 'esm2-demi'.* \[model\.unknown\]"),
-        (["--layers", "5"], r"layer 5 does not exist.* \[request\.layer_out_of_range\]"),
+        (["--layers", "7"], r"layer 7 does not exist.* \[request\.layer_out_of_range\]"),
         (["--url", "localhost:1"], r"'localhost:1' is no address.* \[settings\.invalid\]"),
         (["--url", "http://127.0.0.1:9"], r"no answer from .* \[server\.unreachable\]"),
     ],
@@ -146,34 +146,20 @@ def test_what_only_means_something_here_is_wrong_usage(server, run, arguments, m
     assert done.returncode == 2
 
 
-def test_an_interrupt_ends_it_and_leaves_nothing_behind(server, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "embed", "-", "-o", "x.npz", "--url", server.url],
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(BIOLMAI_TOKEN=TOKEN),
-        bufsize=0,
-    )
+def test_an_interrupted_run_goes_on_with_the_server(server, run, tmp_path):
+    records = [b">first\nMKT\n", b">bad\nMKt\n"] + [b">r%d\nMKTAYI\n" % i for i in range(400)]
+    command = ("-", "-o", "x.npz", "--url", server.url)
+    with Process(tmp_path, "embed", *command, BIOLMAI_TOKEN=TOKEN) as process:
+        process.feed(records, tmp_path / "x.npz.part" / "journal.jsonl", 2)
+        stopped = process.stop(signal.SIGINT)
+    assert stopped.status == 130
+    assert "record bad" in stopped.told[0]
+    assert re.search(r"\d+ records? .* kept in x\.npz\.part", stopped.told[-2])
+    assert stopped.told[-1] == "esm2: interrupted"
 
-    def feed():
-        with suppress(BrokenPipeError):
-            process.stdin.write(b">first\nMKT\n>bad\nMKt\n")
-            while True:
-                process.stdin.write(b">more\n" + b"MKTAYIAKQR" * 9 + b"\n")
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    with process:
-        try:
-            told_first = process.stderr.readline()  # the first record is written by then
-            process.send_signal(signal.SIGINT)
-            told_then = process.stderr.read()
-            status = process.wait()
-        finally:
-            process.kill()
-            feeder.join()
-    assert b"record bad" in told_first
-    assert status == 130
-    assert b"Traceback" not in told_then
-    assert list(tmp_path.iterdir()) == []
+    done = run(*command, stdin=b"".join(records))
+    assert done.returncode == 1  # for the bad one
+    assert re.match(r"going on after \d+ records done before, 1 reject$", told(done)[0])
+    resumed = (tmp_path / "x.npz").read_bytes()
+    run(*command, stdin=b"".join(records))
+    assert (tmp_path / "x.npz").read_bytes() == resumed

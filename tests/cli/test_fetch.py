@@ -140,10 +140,10 @@ def test_models_lists_what_is_known_with_its_size(run_esm2):
         assert (row["name"], row["here"], row["where"]) == (checkpoint.name, False, None)
 
 
-def test_models_says_that_the_demo_is_in_the_package_and_random(run_esm2):
+def test_models_says_that_the_demo_is_in_the_package_and_tiny(run_esm2):
     rows = json.loads(run_esm2("models", "--json").stdout)
     assert (rows[0]["here"], rows[0]["where"]) == (True, str(_DEMO))
-    assert "inside the package; random weights" in rows[0]["note"]
+    assert "inside the package; a tiny model" in rows[0]["note"]
     assert rows[0]["note"] in run_esm2("models").stdout
 
 

@@ -10,6 +10,7 @@ from esm2.alphabet import tokenize
 from esm2.engine.engine import Engine
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import SHAPES, random_fair_esm, save_hf
+from tests.natives import native
 from tests.proteins import residues
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -23,14 +24,26 @@ def _status(field: str) -> int:
     return int(lines[field].split()[0]) * 1024
 
 
-def test_loading_makes_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+def test_torch_computes_with_views_of_the_weights_file(tmp_path: Path) -> None:
     directory = save_hf(random_fair_esm(*SHAPES["35m"], seed=1), tmp_path / "35m")
     size = (directory / "model.safetensors").stat().st_size
     assert size > 120e6
     before = _status("RssAnon")
-    engine = Engine.load(directory, "random", device="cpu")
+    engine = Engine.load(directory, "random", device="cpu", kernel="torch-sdpa")
     assert _status("RssAnon") - before < size / 8
     assert engine.decided.shape.layers == 12
+
+
+@native
+def test_the_native_library_holds_the_weights_once_and_lets_go_of_the_file(tmp_path: Path) -> None:
+    directory = save_hf(random_fair_esm(*SHAPES["35m"], seed=1), tmp_path / "35m")
+    size = (directory / "model.safetensors").stat().st_size
+    CLEAR.write_text("5")  # the peak starts again from what is in use now
+    before = _status("VmRSS")
+    engine = Engine.load(directory, "random", device="cpu")
+    assert engine.decided.kernel.startswith("native-")
+    assert _status("VmRSS") - before < 1.15 * size
+    assert _status("VmHWM") - before < 1.3 * size, "the file and the copy were there at once"
 
 
 @pytest.mark.parametrize("kind", ["contacts", "attentions"])

@@ -58,7 +58,7 @@ def test_a_fitted_head_gives_the_engine_the_contacts_it_was_fitted_to_give(learn
     engine = Engine.load(write(learner, tmp_path / "c", contacts=head), "learned", device="cpu")
     sequence = "".join(residues(50, seed=9))
     [outputs] = engine.run([ForwardRequest(tokenize(sequence), Want(contacts=True))])
-    model = load_checkpoint(tmp_path / "c", torch.device("cpu"), torch.float32).model
+    model = load_checkpoint(tmp_path / "c", torch.device("cpu")).model
     maps = attention_maps(model, sequence)
     want = 1 / (1 + np.exp(-(head.bias + np.tensordot(head.weight, maps, 1))))
     assert want.std() > 0.01

@@ -1,4 +1,4 @@
-"""Records to outputs: order, window, refusals, and what happens when something stops it."""
+"""Records to outputs: order, bounds, long ones, refusals, and what happens when it is stopped."""
 
 import itertools
 from concurrent.futures import Future
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from esm2 import bulk
+from esm2.alphabet import tokenize
 from esm2.errors import (
     ContactsUnavailable,
     EmptySequence,
@@ -16,6 +17,7 @@ from esm2.errors import (
     SequenceTooLong,
 )
 from esm2.types import Outputs, Record, Want
+from esm2.windows import windows
 
 WANT = Want(layers=(6,), mean=True)
 
@@ -56,9 +58,14 @@ class Answers:
         return [future.cancelled() for future in self.futures]
 
 
-def embed(records, submit, max_residues=100, in_flight_tokens=1_000):
+def embed(records, submit, *, max_residues=100, in_flight_tokens=1_000, long="error", want=WANT):
     return bulk.embed(
-        records, WANT, submit, max_residues=max_residues, in_flight_tokens=in_flight_tokens
+        records,
+        want,
+        submit,
+        max_residues=max_residues,
+        in_flight_tokens=in_flight_tokens,
+        long=long,
     )
 
 
@@ -120,7 +127,9 @@ def test_a_record_larger_than_the_window_travels_alone():
             at_large.append(len(submit.waiting))
         return submit(request)
 
-    found = list(embed([record("a"), record("b", "M" * 50), record("c")], watching, 100, 20))
+    found = list(
+        embed([record("a"), record("b", "M" * 50), record("c")], watching, in_flight_tokens=20)
+    )
     assert [item.residues for item in found] == [3, 50, 3]
     assert at_large == [0]
 
@@ -203,3 +212,139 @@ def test_closing_the_iteration_cancels_what_waits():
     next(results)
     results.close()
     assert submit.cancelled == [False, True, True, True]
+
+
+# --- records that are too long -------------------------------------------------------------------
+
+LONG = "".join("ACDEFGHIKLMNPQRSTVWY"[i % 20] for i in range(47))
+
+
+def rows(request):
+    """Of each residue its token, its place among those asked about, and how many these are."""
+    own = request.tokens[1:-1].astype(np.float32)
+    array = np.stack([own, np.arange(len(own)), np.full(len(own), len(own))], 1, dtype=np.float32)
+    want = request.want
+    return Outputs(
+        mean={6: array.mean(0)} if want.mean else {},
+        per_token={6: array} if want.per_token else {},
+    )
+
+
+def test_a_truncated_record_is_its_first_residues():
+    want = Want(layers=(6,), mean=True, per_token=True)
+    short, long = embed(
+        [record("short", LONG[:10]), record("long", LONG)],
+        Answers(rows),
+        max_residues=10,
+        long="truncate",
+        want=want,
+    )
+    assert (short.residues, short.used, short.windows) == (10, 10, 1)
+    assert (long.residues, long.used, long.windows) == (47, 10, 1)
+    np.testing.assert_array_equal(long.result.per_token[6], short.result.per_token[6])
+    np.testing.assert_array_equal(long.result.mean[6], short.result.mean[6])
+
+
+def test_a_truncated_record_keeps_its_masks_whole():
+    requests = []
+
+    def compute(request):
+        requests.append(request.tokens.tolist())
+        return rows(request)
+
+    list(embed([record("a", "M<mask>K" * 3)], Answers(compute), max_residues=5, long="truncate"))
+    assert requests == [[0, 20, 32, 15, 20, 32, 2]]
+
+
+@pytest.mark.parametrize("kinds", [{"mean"}, {"per_token"}, {"mean", "per_token"}])
+def test_windows_together_are_every_residue_of_the_record(kinds):
+    asked = []
+
+    def compute(request):
+        asked.append((request.want.mean, request.want.per_token, len(request.tokens)))
+        return rows(request)
+
+    want = Want(layers=(6,), **dict.fromkeys(kinds, True))
+    (item,) = embed(
+        [record("a", LONG)], Answers(compute), max_residues=10, long="window", want=want
+    )
+    plan = windows(47, 10)
+    assert asked == [(False, True, 12)] * len(plan)
+    assert (item.residues, item.used, item.windows) == (47, 47, len(plan))
+    places = [(i, i - own.start) for own in plan for i in range(own.first, own.last)]
+    expected = np.float32([[tokenize(LONG)[1 + i], place, 10] for i, place in places])
+    if "per_token" in kinds:
+        np.testing.assert_array_equal(item.result.per_token[6], expected)
+    if "mean" in kinds:
+        np.testing.assert_allclose(item.result.mean[6], expected.mean(0), rtol=1e-6)
+    assert bool(item.result.per_token) == ("per_token" in kinds)
+    assert bool(item.result.mean) == ("mean" in kinds)
+
+
+def test_a_record_that_fits_is_asked_for_whole_whatever_becomes_of_others():
+    for long in ("error", "truncate", "window"):
+        wants = []
+
+        def compute(request, wants=wants):
+            wants.append(request.want)
+            return answer(request)
+
+        (item,) = embed([record("a", "M" * 10)], Answers(compute), max_residues=10, long=long)
+        assert wants == [WANT]
+        assert (item.used, item.windows) == (10, 1)
+
+
+def test_a_rejected_record_has_nothing_that_was_used():
+    found = list(embed([record("a", "M" * 101), record("b", "MKt")], Answers()))
+    assert [(item.residues, item.used, item.windows) for item in found] == [(101, 0, 0), (0, 0, 0)]
+
+
+def test_a_window_that_is_refused_refuses_its_record_and_no_other():
+    def compute(request):
+        if request.tokens[1] == tokenize("W")[1]:
+            raise ContactsUnavailable("x")
+        return rows(request)
+
+    long = "M" * 20 + "W" + "M" * 26
+    records = [record("a", LONG[:9]), record("b", long), record("c", LONG[:9])]
+    starts = [own.start for own in windows(47, 40)]
+    assert 20 not in starts  # so that no window begins with it
+    found = list(embed(records, Answers(compute), max_residues=40, long="window"))
+    assert [type(item.result) for item in found] == [Outputs, Outputs, Outputs]
+    shifted = record("b", "W" + long)
+    found = list(embed([records[0], shifted], Answers(compute), max_residues=40, long="window"))
+    assert [type(item.result) for item in found] == [Outputs, ContactsUnavailable]
+
+
+def test_windows_that_were_submitted_are_cancelled_when_a_later_one_cannot_be():
+    submit = Answers(rows)
+
+    def failing(request):
+        if len(submit.futures) == 3:
+            raise EngineError("it has gone")
+        return submit(request)
+
+    with pytest.raises(EngineError):
+        list(embed([record("a", LONG)], failing, max_residues=10, long="window"))
+    assert submit.cancelled == [True, True, True]
+
+
+def test_windows_are_cancelled_when_the_iteration_is_closed():
+    submit = Answers(rows)
+    results = embed([record("a"), record("b", LONG)], submit, max_residues=10, long="window")
+    next(results)
+    results.close()
+    assert submit.cancelled == [False] + [True] * len(windows(47, 10))
+
+
+def test_windows_count_in_full_among_the_tokens_in_flight():
+    submit = Answers(rows)
+    most = []
+
+    def watching(request):
+        most.append(12 * len(submit.waiting))
+        return submit(request)
+
+    records = [record(f"r{i}", LONG) for i in range(50)]
+    list(embed(records, watching, max_residues=10, in_flight_tokens=400, long="window"))
+    assert max(most) <= 400

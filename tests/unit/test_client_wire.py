@@ -31,7 +31,7 @@ SHAPE = Shape(layers=2, dim=4, heads=2)
 
 
 def decided(slug):
-    return Decided(slug, SHAPE, "cpu", "float32", "none", "a" * 64, "custom", True, 4096)
+    return Decided(slug, SHAPE, "cpu", "float32", "none", "a" * 64, "custom", True, 4096, 2)
 
 
 # --- requests ----------------------------------------------------------------------------------

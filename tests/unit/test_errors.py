@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,9 @@ TABLE = {
     "EmptySequence": ("request.empty_sequence", ()),
     "InvalidSequence": ("request.invalid_sequence", (2, "\n")),
     "SequenceTooLong": ("request.sequence_too_long", (3000, 2048)),
+    "DoesNotFit": ("request.does_not_fit", (9000, 4000, "contacts")),
+    "ReplyTooLarge": ("request.reply_too_large", (2_000_000_000, 1_000_000_000)),
+    "InvalidHeader": ("request.invalid_header", ("X-ESM2-Timeout", "a number of seconds")),
     "MaskNotAllowed": ("request.mask_not_allowed", (4,)),
     "MaskMissing": ("request.mask_missing", ()),
     "LayerOutOfRange": ("request.layer_out_of_range", (7, 6)),
@@ -28,6 +32,17 @@ TABLE = {
     "BodyTooLarge": ("request.body_too_large", (16777216,)),
     "UnsupportedEncoding": ("request.unsupported_encoding", ("br is not gzip",)),
     "InvalidFasta": ("request.invalid_fasta", ("a.fasta", 3, "no record")),
+    "InvalidStructure": ("request.invalid_structure", ("a.pdb", "it has no chain B")),
+    "InvalidVariant": ("request.invalid_variant", ("A24\n", "it is no substitution")),
+    "OffsetNotFound": ("request.offset_not_found", ([], 23, 9, 10, ["A24G"])),
+    "InvalidTable": ("request.invalid_table", ("a.csv", 3, "it has no column 'mutant'")),
+    "TooManySubstitutions": ("request.too_many_substitutions", (20_001, 20_000)),
+    "TooMuchWork": ("request.too_much_work", (5_000_000, 4_000_000, "tokens")),
+    "NotAcceptable": (
+        "request.not_acceptable",
+        ("application/x-npz", "int8", ["float32", "float16"]),
+    ),
+    "BeyondFloat16": ("request.beyond_float16", ("0.mean.33",)),
     "UnknownModel": ("model.unknown", ("esm2\n650", ["esm2-650m"], ["esm2-8m", "esm2-650m"])),
     "ModelNotServed": ("model.not_served", ("esm2-650m", ["esm2-demo"])),
     "WeightsMissing": ("model.weights_missing", ("esm2-650m", ["/cache"])),
@@ -37,16 +52,34 @@ TABLE = {
     "HubUnreachable": ("hub.unreachable", ("no answer",)),
     "HashMismatch": ("hub.hash_mismatch", ("/a/path", SHA, OTHER)),
     "Unauthenticated": ("auth.unauthenticated", ("no token",)),
+    "Forbidden": ("auth.forbidden", ("score", ["encode", "predict"])),
+    "RateLimited": ("auth.rate_limited", (5000, 12)),
+    "TokensUnavailable": ("auth.unavailable", ("the token database cannot be reached",)),
+    "BodyTimeout": ("request.body_timeout", (120.0,)),
+    "BeyondBudget": ("request.beyond_budget", (6000, 5000)),
     "Overloaded": ("service.overloaded", (4_000_000, 4_000_000)),
+    "DeadlineExceeded": ("service.deadline_exceeded", (1.5,)),
+    "ModelUnavailable": ("service.model_unavailable", ("my-slug", "its weights changed", 4)),
     "ShuttingDown": ("service.shutting_down", ()),
     "EngineError": ("engine.failed", ("out of memory",)),
     "NotFinite": ("engine.not_finite", ("logits",)),
+    "EngineLost": ("engine.lost", ("the process is gone",)),
+    "EngineCrashed": ("engine.crashed", ("my-slug", "signal 9")),
+    "EngineHung": ("engine.hung", ("my-slug", 60.0)),
     "ServerUnreachable": ("server.unreachable", ("http://127.0.0.1:8000", "it hung up")),
     "UnexpectedReply": ("server.unexpected_reply", ("the reply is HTML",)),
     "Refused": ("server.refused", ("the server failed", 500)),
     "FileError": ("file.failed", ("/a/path", "write", "no space left on device")),
+    "CannotResume": ("file.cannot_resume", ("/a/path", ["layers was 6 and is 5"])),
     "SettingsError": ("settings.invalid", ("port: too large",)),
     "MissingExtra": ("settings.missing_extra", ("torch", "torch")),
+}
+#: What files, commands and clients raise, and a server that runs never answers.
+NOT_ANSWERED = {
+    *("Esm2Error", "InvalidFasta", "InvalidStructure", "InvalidTable", "OffsetNotFound"),
+    *("WeightsMissing", "NoReference", "CheckpointError", "HubError", "HubUnreachable"),
+    *("HashMismatch", "ServerUnreachable", "UnexpectedReply", "Refused", "FileError"),
+    *("CannotResume", "SettingsError", "MissingExtra"),
 }
 CLASSES = dict(inspect.getmembers(errors, inspect.isclass))
 NAMES = sorted(TABLE)
@@ -70,6 +103,12 @@ def test_a_code_never_changes(name):
 def test_every_code_is_that_of_one_class():
     codes = [CLASSES[name].code for name in NAMES if name != "InvalidRequest"]
     assert len(codes) == len(set(codes))
+
+
+def test_the_page_about_http_names_every_code_that_a_server_answers():
+    page = (Path(__file__).parents[2] / "docs/http-api.md").read_text()
+    named = set(re.findall(r"`([a-z]+\.[a-z0-9_]+)`", page))
+    assert {TABLE[name][0] for name in CLASSES.keys() - NOT_ANSWERED} <= named
 
 
 def test_a_request_with_one_kind_of_fault_has_the_code_of_that_fault():
@@ -121,6 +160,12 @@ def test_a_class_says_what_it_stands_for(name):
             "InvalidFasta",
             {"source": "a.fasta", "line": 3, "reason": "no record"},
         ),
+        ("InvalidStructure", {"source": "a.pdb", "reason": "it has no chain B"}),
+        ("InvalidVariant", {"variant": "A24\n", "reason": "it is no substitution"}),
+        ("OffsetNotFound", {"fitting": (), "best": 23, "matching": 9, "total": 10}),
+        ("InvalidTable", {"source": "a.csv", "line": 3}),
+        ("TooManySubstitutions", {"count": 20_001, "limit": 20_000}),
+        ("TooMuchWork", {"needed": 5_000_000, "limit": 4_000_000, "unit": "tokens"}),
         ("UnknownModel", {"name": "esm2\n650", "nearest": ("esm2-650m",)}),
         ("ModelNotServed", {"slug": "esm2-650m"}),
         ("WeightsMissing", {"slug": "esm2-650m", "places": ("/cache",)}),
@@ -149,11 +194,13 @@ def test_an_error_keeps_its_data(name, data):
         ("MaskNotAllowed", "use predict"),
         ("TooManyItems", "send several requests"),
         ("BodyTooLarge", "send fewer or shorter sequences"),
+        ("TooManySubstitutions", "send several requests"),
+        ("TooMuchWork", "send fewer variants"),
         ("UnknownModel", "did you mean esm2-650m?"),
         ("ModelNotServed", "esm2 fetch esm2-650m"),
         ("WeightsMissing", "esm2 fetch esm2-650m"),
         ("HashMismatch", "delete it and fetch it again"),
-        ("Overloaded", "try again later"),
+        ("Overloaded", "try again in"),
         ("ShuttingDown", "try again later"),
         ("ServerUnreachable", "is `esm2 serve` running there?"),
         ("UnexpectedReply", "is this the address of an esm2 server?"),

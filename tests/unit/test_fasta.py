@@ -309,3 +309,32 @@ def test_a_closed_standard_input_is_told(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(FileError, match="standard input is closed"):
         list(fasta.read("-"))
+
+
+# --- how far it has been read --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", sorted(COMPRESS))
+def test_the_position_goes_from_the_beginning_to_the_size_of_the_file_on_the_disk(
+    tmp_path, compression
+):
+    noise = random.Random(0)
+    text = "".join(f">r{i}\n{noise.randbytes(100).hex().upper()}\n" for i in range(3_000))
+    path = tmp_path / "input"
+    path.write_bytes(COMPRESS[compression](text.encode()))
+    position = fasta.Position()
+    done = []
+    for _ in fasta.read(path, position):
+        assert position.total == path.stat().st_size
+        done.append(position.done)
+    assert done == sorted(done)
+    assert 0 < done[0] < position.total / 2
+    assert len(set(done)) > 3
+    assert done[-1] == position.done == position.total
+
+
+def test_nobody_knows_how_much_comes_from_a_pipe(monkeypatch):
+    position = fasta.Position()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b">a\nMKT\n")))
+    assert len(list(fasta.read("-", position))) == 1
+    assert position == fasta.Position(done=7, total=0)

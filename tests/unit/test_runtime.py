@@ -180,7 +180,7 @@ def test_a_path_where_nothing_is_is_told(tmp_path):
         ({"device": "tpu9"}, "not a device"),
         ({"device": "mps"}, "not supported"),
         ({"device": "cuda:99"}, "is not here"),
-        ({"dtype": "float16"}, "not supported"),
+        ({"dtype": "float16"}, "is for CUDA"),
     ],
 )
 def test_a_device_or_dtype_that_is_not_there_is_refused_and_never_replaced(knob, message):
@@ -259,8 +259,13 @@ def test_the_settings_reach_the_batcher_of_each_model(runtime, reference):
         assert [own.decided.pack_tokens for own in running.services.values()] == [7, 7]
         # All are submitted before one is answered: soon one comes while another one waits.
         request = ForwardRequest(tokenize("M" * 500), MEAN)
+
+        async def ask():
+            service = running.service("mine")
+            await asyncio.gather(*(service.run([request]) for _ in range(1000)))
+
         with pytest.raises(Overloaded) as caught:
-            asyncio.run(running.service("mine").run([request] * 1000))
+            asyncio.run(ask())
         assert caught.value.limit == 9
 
 
@@ -271,8 +276,9 @@ def unloaded(*slugs):
     """A runtime over services that compute nothing."""
 
     def service(slug):
-        decided = Decided(slug, Shape(2, 32, 2), "cpu", "float32", "none", "", "custom", True, 10)
-        return Service(decided, lambda _: Future[Outputs]())
+        about = ("cpu", "float32", "none", "", "custom", True, 10, 0)
+        decided = Decided(slug, Shape(2, 32, 2), *about)
+        return Service(decided, lambda _, caller: Future[Outputs]())
 
     return Runtime(Settings(), {slug: service(slug) for slug in slugs})
 

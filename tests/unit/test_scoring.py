@@ -1,13 +1,21 @@
-"""log_prob, against torch's log_softmax over fair-esm's logits and against sums done by hand."""
+"""Scores, against torch's log_softmax over fair-esm's logits, scipy, and sums done by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
-from esm2.scoring import log_prob
+from esm2.scoring import (
+    conservation,
+    entropy,
+    log_prob,
+    log_softmax,
+    pseudo_perplexity,
+    spearman,
+)
 from tests.oracles import fair_esm_outputs
 
 #: The columns as BioLM's documentation lists them.
@@ -92,3 +100,51 @@ def test_the_logits_are_not_changed():
     before = logits.copy()
     log_prob(logits, tokenize("MKTA"))
     np.testing.assert_array_equal(logits, before)
+
+
+# --- log_softmax, perplexity, entropy, conservation --------------------------------------------
+
+
+def test_log_softmax_is_torchs_over_the_last_axis():
+    logits = random_logits(7)
+    want = torch.from_numpy(logits).double().log_softmax(dim=-1).numpy()
+    np.testing.assert_allclose(log_softmax(logits), want, rtol=1e-12)
+    np.testing.assert_allclose(log_softmax(logits[0]), want[0], rtol=1e-12)
+
+
+def test_perplexity_is_1_where_all_is_certain_and_the_number_of_choices_where_nothing_is():
+    assert pseudo_perplexity(0.0, 10) == 1.0
+    assert pseudo_perplexity(-10 * np.log(33), 10) == pytest.approx(33)
+
+
+def test_entropy_and_conservation_go_from_certain_to_any_of_twenty():
+    logits = np.zeros((3, 33))
+    logits[:, 24:] = 50  # the other tokens have no share
+    logits[1, AMINO_ACID_COLUMNS.start] = 1000
+    logits[2, AMINO_ACID_COLUMNS.start : AMINO_ACID_COLUMNS.start + 2] = 1000
+    logs = log_softmax(logits)
+    expected = np.array([np.log(20), 0, np.log(2)])
+    np.testing.assert_allclose(entropy(logs), expected, atol=1e-9)
+    np.testing.assert_allclose(conservation(logs), 1 - expected / np.log(20), atol=1e-9)
+
+
+# --- spearman ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spearman_is_scipys_with_and_without_ties(seed):
+    source = np.random.default_rng(seed)
+    one, other = source.normal(size=50), source.normal(size=50)
+    for a, b in ((one, other), (one.round(0), other.round(0)), (one, one**3 + other / 9)):
+        assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
+
+
+def test_spearman_is_of_ranks_alone():
+    one = np.array([1.0, 2.0, 3.0, 4.0])
+    assert spearman(one, np.exp(one)) == pytest.approx(1)
+    assert spearman(one, -(one**3)) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("numbers", [[], [1.0], [2.0, 2.0, 2.0]])
+def test_spearman_of_what_has_no_order_is_not_a_number(numbers):
+    assert np.isnan(spearman(np.array(numbers), np.arange(float(len(numbers)))))

@@ -8,10 +8,18 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from esm2.batcher import Batcher
+from esm2.batcher import Batcher, Budget
+from esm2.budget import MemoryModel
 from esm2.catalog import Shape
-from esm2.errors import ContactsUnavailable, EngineError, Overloaded, ShuttingDown
-from esm2.service import Service
+from esm2.errors import (
+    ContactsUnavailable,
+    DeadlineExceeded,
+    DoesNotFit,
+    EngineError,
+    Overloaded,
+    ShuttingDown,
+)
+from esm2.service import Allowance, Service
 from esm2.types import Decided, ForwardRequest, Outputs, Want
 
 PATIENCE = 20.0  # seconds until a test gives up; nothing waits for as long as that
@@ -29,6 +37,7 @@ def decided(*, contacts=True):
         weights_kind="custom",
         contacts=contacts,
         pack_tokens=10,
+        threads=0,
     )
 
 
@@ -88,7 +97,7 @@ class Held:
 def holding(compute=answers, *, queue_tokens=1000):
     """(service, batcher, executor): the executor is busy until it is released."""
     executor = Held(compute)
-    batcher = Batcher(executor, cost_of, pack_tokens=10, queue_tokens=queue_tokens)
+    batcher = Batcher([executor], cost_of, Budget(10, queue_tokens))
     executor.hold(batcher)
     try:
         yield Service(decided(), batcher.submit), batcher, executor
@@ -122,7 +131,7 @@ def test_outputs_come_in_the_order_of_the_requests(held):
 def test_outputs_keep_their_order_when_the_last_is_computed_first():
     futures = [Future(), Future()]
     waiting = iter(futures)
-    service = Service(decided(), lambda _: next(waiting))
+    service = Service(decided(), lambda _, caller: next(waiting))
 
     async def ask():
         answer = asyncio.create_task(service.run([request(1), request(2)]))
@@ -183,7 +192,7 @@ def test_one_failure_fails_the_answer_and_takes_out_the_rest():
     error = EngineError("out of memory")
     given: list[Future] = []
 
-    def submit(_):
+    def submit(_, caller):
         given.append(Future())
         return given[-1]
 
@@ -254,7 +263,7 @@ def test_contacts_are_refused_without_a_contact_head_and_nothing_is_computed(hel
     executor.release()
     service = Service(decided(contacts=False), batcher.submit)
     with pytest.raises(ContactsUnavailable, match="my-slug has no contact head"):
-        inside(service.run([request(1, Want(contacts=True))]))
+        service.check_all([request(1), request(1, Want(contacts=True))])
     with pytest.raises(ContactsUnavailable):
         service.check(Want(contacts=True, logits=True))
     service.check(Want(logits=True, attentions=True))
@@ -266,7 +275,7 @@ def test_contacts_are_refused_without_a_contact_head_and_nothing_is_computed(hel
 def test_contacts_are_given_with_a_contact_head():
     asked = []
 
-    def submit(own):
+    def submit(own, caller):
         asked.append(own.want)
         done: Future[Outputs] = Future()
         done.set_result(Outputs(contacts=np.zeros((1, 1), np.float32)))
@@ -304,3 +313,39 @@ def test_the_probe_is_a_real_forward_pass_and_fails_when_it_does():
         with pytest.raises(EngineError, match="the device is gone"):
             inside(service.probe())
         assert executor.batches == [[22]]
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_what_fits_is_decided_by_the_memory_model_and_the_longest_is_told():
+    allowance = Allowance(memory_bytes=10_000_000, longest=5000)
+    service = Service(decided(), lambda *_: Future[Outputs](), allowance=allowance)
+    want = Want(contacts=True)
+    memory = MemoryModel(decided().shape, decided().threads)
+    longest = memory.longest(want, 10_000_000, 5000)
+    assert 10 < longest < 5000
+    service.check(want, longest)
+    with pytest.raises(DoesNotFit) as caught:
+        service.check(want, longest + 1)
+    assert (caught.value.length, caught.value.longest) == (longest + 1, longest)
+    assert "contacts" in str(caught.value)
+    Service(decided(), lambda *_: Future[Outputs]()).check(want, 10**6)
+
+
+# --- deadlines ----------------------------------------------------------------------
+
+
+def test_after_the_deadline_nothing_that_waits_is_computed():
+    with holding() as (service, batcher, executor):
+        with pytest.raises(DeadlineExceeded, match=r"0\.01 seconds"):
+            inside(service.run([request(2), request(3)], seconds=0.01))
+        executor.release()
+        batcher.close()
+        assert executor.batches == []
+
+
+def test_an_answer_within_the_deadline_is_an_answer():
+    with holding() as (service, _, executor):
+        executor.release()
+        assert values(inside(service.run([request(2)], seconds=PATIENCE))) == [2]

@@ -17,12 +17,30 @@ DEFAULTS = {
     "model": ("esm2-demo",),
     "device": "auto",
     "dtype": "auto",
+    "workers": 1,
     "tokens": (),
+    "token_database": "",
+    "limits_storage": "memory://",
+    "cache_mb": 0,
+    "cache_url": "",
     "max_items": 8,
     "max_residues": 2048,
     "max_body_bytes": 16 * 1024 * 1024,
+    "max_connections": 1000,
+    "header_seconds": 20,
+    "body_seconds": 120,
+    "send_seconds": 120,
     "pack_tokens": 4096,
     "queue_tokens": 4_000_000,
+    "max_wait_seconds": 1200,
+    "timeout_seconds": 1200,
+    "hung_seconds": 60,
+    "memory_mb": 0,
+    "admin_port": 0,
+    "admin_host": "127.0.0.1",
+    "log_level": "warning",
+    "log_format": "text",
+    "drain_seconds": 0,
     "grace_seconds": 60,
 }
 
@@ -208,3 +226,15 @@ def test_a_token_of_the_wrong_type_is_not_told():
     with pytest.raises(SettingsError) as caught:
         load({"tokens": [20250101]})
     assert "20250101" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("name", ["token_database", "limits_storage", "cache_url"])
+def test_a_password_in_a_flag_is_refused_without_showing_it(name):
+    with pytest.raises(SettingsError, match=f"{name} has a password in it.* set ESM2_") as caught:
+        load({name: f"postgresql://me:{SECRETS[0]}@host/db"})
+    assert SECRETS[0] not in str(caught.value)
+    assert load({name: "redis://host:6379/0"})
+
+
+def test_a_token_database_opens_a_public_address_too():
+    assert load({"host": "0.0.0.0", "token_database": "sqlite:////a.db"}).host == "0.0.0.0"

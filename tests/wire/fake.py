@@ -39,6 +39,7 @@ _DECIDED = Decided(
     weights_kind="demo",
     contacts=True,
     pack_tokens=4096,
+    threads=0,
 )
 
 
@@ -62,7 +63,9 @@ def ones(request: ForwardRequest) -> Outputs:
 def at_once(compute: Callable[[ForwardRequest], Outputs]) -> Callable[..., Future[Outputs]]:
     """A `submit` that computes without a queue."""
 
-    def submit(request: ForwardRequest, *, first: bool = False) -> Future[Outputs]:
+    def submit(
+        request: ForwardRequest, *, first: bool = False, caller: str = ""
+    ) -> Future[Outputs]:
         future: Future[Outputs] = Future()
         try:
             future.set_result(compute(request))

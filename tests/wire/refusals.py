@@ -296,7 +296,11 @@ NOT_JSONS = [
         _not_json(f"top level: {text.decode()}", text, "must be an object", '"items"')
         for text in (b"[]", b'"items"', b"3", b"1.5", b"null", b"true", b'[{"sequence": "M"}]')
     ),
-    _body("nested 1000 lists deep", b'{"items": ' + b"[" * 1000 + b"]" * 1000 + b"}", "items__0"),
+    _not_json("nested 1000 deep", b'{"items": ' + b"[" * 1000 + b"]" * 1000 + b"}", "32 deep"),
+    *(
+        _not_json(f"a name twice: {item}", f'{{"items": [{{{item}}}]}}'.encode(), "same name twice")
+        for item in ('"sequence": "M", "sequence": "K"', '"sequence": "M", "\\u0073equence" : 1')
+    ),
 ]
 
 
@@ -318,6 +322,12 @@ def _chunks_beyond_the_limit() -> Iterator[bytes]:
     return iter([b" " * 1000] * 5)
 
 
+def _encoding(name: str) -> Refusal:
+    says, headers = (repr(name), "gzip"), {"Content-Encoding": name}
+    code = "request.unsupported_encoding"
+    return Refusal(f"encoding {name}", GOOD_BODY, code, says, 415, headers=headers)
+
+
 ZIPPED = gzip.compress(GOOD_BODY)
 TRANSFERS = [
     _gzip("plain JSON", GOOD_BODY, "gzip"),
@@ -332,17 +342,7 @@ TRANSFERS = [
     _gzip("one byte too large", gzip.compress(b" " * 4097), "4096", code=TOO_LARGE, status=413),
     Refusal("body too large", b" " * 4097, TOO_LARGE, ("4096 bytes", "fewer"), 413),
     Refusal("body too large, chunked", _chunks_beyond_the_limit, TOO_LARGE, ("4096 bytes",), 413),
-    *(
-        Refusal(
-            f"encoding {encoding}",
-            GOOD_BODY,
-            "request.unsupported_encoding",
-            (repr(encoding), "gzip"),
-            415,
-            headers={"Content-Encoding": encoding},
-        )
-        for encoding in ("br", "deflate", "zstd", "gzip, gzip")
-    ),
+    *(_encoding(name) for name in ("br", "deflate", "zstd", "gzip, gzip")),
 ]
 
 
@@ -365,9 +365,8 @@ def _method(method: str, path: str = ENCODE, allowed: str = "POST") -> Refusal:
 def _token(name: str, *words: str, **headers: str | None) -> Refusal:
     given = {"Authorization": None} | headers
     says = words or ("credentials were not provided", "Authorization: Token")
-    return Refusal(
-        f"token: {name}", {"items": [GOOD]}, "auth.unauthenticated", says, 401, headers=given
-    )
+    code = "auth.unauthenticated"
+    return Refusal(f"token: {name}", {"items": [GOOD]}, code, says, 401, headers=given)
 
 
 ADDRESSES = [

@@ -41,6 +41,7 @@ INFO = {
             "weights_kind": "custom",
             "contacts": True,
             "pack_tokens": 100,
+            "threads": 0,
         }
     ],
 }

@@ -58,8 +58,9 @@ class Server:
         arrived: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._follow, args=(arrived,))
         self._reader.start()
-        first = arrived.get(timeout=PATIENCE)
-        found = re.search(r"listening on (http://\S+)", first)
+        found = None
+        while found is None and (line := arrived.get(timeout=PATIENCE)):
+            found = re.search(r"listening on (http://\S+)", line)
         if not found:
             process.wait(PATIENCE)
             self._reader.join()

@@ -117,13 +117,14 @@ def resolve(document: Any, part: Any) -> Any:
     return part
 
 
-HEALTH = {"GET /health/live", "GET /health/ready", "GET /info"}
+STATUS = "GET /status"
+HEALTH = {"GET /health/live", "GET /health/ready", "GET /info", STATUS}
 
 
 def actions(slugs: list[str]) -> set[str]:
     """Every address at which a model can be asked; v1 has one for each model."""
     return (
-        {f"POST /api/v3/{{slug}}/{action}/" for action in ("encode", "predict", "log_prob")}
+        {f"POST /api/v3/{{slug}}/{a}/" for a in ("encode", "predict", "log_prob", "score")}
         | {f"POST /api/v2/{{slug}}/{action}/" for action in ("encode", "predict")}
         | {f"POST /api/v1/{s}/{a}" for s in slugs for a in ("encode", "predict", "log_prob")}
     )
@@ -189,7 +190,8 @@ def test_every_refusal_that_is_given_is_described(described, guarded):
     document, _ = described
     for action in ("encode", "predict"):
         responses = document["paths"][f"/api/v2/{{slug}}/{action}/"]["post"]["responses"]
-        assert {"400", "401", "404", "413", "415", "429", "500", "503"} <= set(responses)
+        given = {"400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"}
+        assert given <= set(responses)
         assert "422" not in responses
         for status in responses.keys() - {"200"}:
             schema = resolve(document, responses[status])["content"]["application/json"]["schema"]
@@ -211,5 +213,5 @@ def test_the_token_is_described_where_it_is_needed(described):
     document, info = described
     [scheme] = document["components"]["securitySchemes"]
     named = {name for name, operation in operations(document) if operation.get("security")}
-    assert named == actions([model["slug"] for model in info["models"]])
+    assert named == actions([model["slug"] for model in info["models"]]) | {STATUS}
     assert document["paths"]["/api/v2/{slug}/encode/"]["post"]["security"] == [{scheme: []}]

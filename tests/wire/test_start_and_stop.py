@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 
+import numpy as np
 import pytest
 
 from tests.wire.refusals import ALL, GOOD_BODY, SECRET, TOKENS
@@ -62,11 +63,11 @@ def test_a_taken_port_is_one_sentence_and_no_server(server):
 
 
 def test_two_servers_that_start_at_once_do_not_both_get_the_port():
-    from esm2.cli.serve import _listen
+    from esm2.cli.ports import listen
     from esm2.errors import SettingsError
 
-    with _listen("127.0.0.1", 0) as first, pytest.raises(SettingsError):
-        _listen("127.0.0.1", first.getsockname()[1]).close()
+    with listen("127.0.0.1", 0) as first, pytest.raises(SettingsError):
+        listen("127.0.0.1", first.getsockname()[1]).close()
 
 
 def assert_one_sentence(refused: subprocess.CompletedProcess[str], code: str, words: list[str]):
@@ -94,10 +95,12 @@ def test_a_server_prints_a_call_that_works_and_ends_well_on_ctrl_c():
             check=True,
         )
         [result] = json.loads(done.stdout)["results"]
-        assert len(result["mean_representations"]["4"]) == 128
+        assert np.argmax(result["logits"][14]) == result["alphabet_tokens"].index("G")
         status, stderr = server.stop(signal.SIGINT)
     assert status == 0
-    assert re.search(r"esm2-demo .*random weights: its numbers mean nothing", stderr)
+    assert re.search(
+        r"esm2-demo .*a tiny model, trained for two hours: to try things, not for science", stderr
+    )
     assert stderr.endswith("esm2: stopped\n")
     assert "Traceback" not in stderr
 

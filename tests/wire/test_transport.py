@@ -184,3 +184,11 @@ def test_callers_who_hang_up_leave_a_healthy_server(server, plain, sent):
 def _head(headers: dict[str, object]) -> bytes:
     lines = [f"POST {PATH} HTTP/1.1", "Host: localhost"]
     return "\r\n".join([*lines, *(f"{k}: {v}" for k, v in headers.items()), "", ""]).encode()
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "soon", "nan", ""])
+def test_a_deadline_that_means_nothing_is_refused(server, asked):
+    body = {"items": [{"sequence": "MKT"}]}
+    refused = server.post("/api/v2/esm2-demo/encode/", body, {"X-ESM2-Timeout": asked})
+    assert refused.status == 400
+    assert refused.json()["code"] == "request.invalid_header"

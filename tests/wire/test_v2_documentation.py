@@ -130,7 +130,7 @@ def test_the_r_program_runs_as_it_stands(guarded, direct, action):
 
 
 def test_the_readme_shows_what_its_call_answers(server):
-    """As `esm2 serve` prints it; the README shows the first numbers of the answer."""
+    """As `esm2 serve` prints it; the README shows the first numbers, and what they mean."""
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     [(call, shown)] = re.findall(
         r"```\n(curl .*?)```\n```json\n(.*?) \.\.\.\n```", readme, re.DOTALL
@@ -147,3 +147,10 @@ def test_the_readme_shows_what_its_call_answers(server):
     want = [float(number) for number in numbers.split(",")]
     got = [float(number) for number in answered.removeprefix(head).split(",")[: len(want)]]
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+    [result] = json.loads(answered)["results"]
+    row = np.exp(result["logits"][result["sequence_tokens"].index("<mask>")])
+    likeliest = sorted(zip(row / row.sum(), result["alphabet_tokens"], strict=True), reverse=True)
+    said = re.search(r"masked residue is \*\*(\w) \(([\d.]+) %\)\*\*, (\w) \(([\d.]+) %\)", readme)
+    meant = [part for p, letter in likeliest[:2] for part in (letter, f"{100 * p:.0f}")]
+    assert list(said.groups()) == meant

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from esm2.errors import EngineError, NotFinite, Overloaded, ShuttingDown
+from esm2.errors import (
+    DeadlineExceeded,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    ModelUnavailable,
+    NotFinite,
+    Overloaded,
+    ShuttingDown,
+)
 from esm2.types import ForwardRequest, Outputs
 from tests.wire.fake import PATH, Reply, app_over, at_once, call, ones
 
@@ -23,6 +32,10 @@ FAILURES = [
     (Overloaded(9, 8), 429, "service.overloaded", "queue is full"),
     (ShuttingDown(), 503, "service.shutting_down", "stopping"),
     (EngineError("the forward pass failed"), 500, "engine.failed", "forward pass"),
+    (EngineCrashed("mine", "signal 9"), 500, "engine.crashed", "died of this request"),
+    (EngineHung("mine", 60.0), 500, "engine.hung", "no answer"),
+    (ModelUnavailable("mine", "it loads", 4), 503, "service.model_unavailable", "it loads"),
+    (DeadlineExceeded(2.5), 504, "service.deadline_exceeded", "2.5 seconds"),
     (NotFinite("logits"), 500, "engine.not_finite", "NaN or infinity in logits"),
 ]
 
@@ -48,11 +61,15 @@ def test_a_failure_is_answered_with_its_own_code(path, error, status, code, word
     assert reply.headers["content-type"] == "application/json"
     assert reply.json()["code"] == code
     assert words in reply.json()["error"]
+    assert ("retry-after" in reply.headers) == isinstance(error, Overloaded | ModelUnavailable)
+    assert ("request_id" in reply.json()) == (status >= 500)
 
 
 @pytest.mark.parametrize("path", [ENCODE, PREDICT])
 def test_a_refusal_by_the_queue_is_answered_too(path):
-    def submit(request: ForwardRequest, *, first: bool = False) -> Future[Outputs]:
+    def submit(
+        request: ForwardRequest, *, first: bool = False, caller: str = ""
+    ) -> Future[Outputs]:
         raise Overloaded(9, 8)
 
     reply = post(submit, path)
@@ -82,9 +99,9 @@ def test_a_model_that_fails_is_not_ready_and_the_process_still_lives():
 def test_the_log_of_a_failure_says_what_failed_and_not_for_which_sequence(caplog):
     with caplog.at_level(logging.DEBUG):
         post(failing_with(EngineError("the forward pass failed")), ENCODE)
-    [record] = [record for record in caplog.records if record.name.startswith("esm2")]
-    assert ENCODE in record.getMessage()
-    assert "the forward pass failed" in record.getMessage()
+    failure, visit = (record for record in caplog.records if record.name.startswith("esm2"))
+    assert "the forward pass failed" in failure.getMessage()
+    assert (visit.fields["route"], visit.fields["status"]) == ("/api/v2/{slug}/encode/", 500)
     assert "MWHCPNQDFY" not in caplog.text
 
 
@@ -109,7 +126,9 @@ class Queue:
         self.futures: list[Future[Outputs]] = []
         self.full = asyncio.Event()
 
-    def submit(self, request: ForwardRequest, *, first: bool = False) -> Future[Outputs]:
+    def submit(
+        self, request: ForwardRequest, *, first: bool = False, caller: str = ""
+    ) -> Future[Outputs]:
         self.futures.append(Future())
         if len(self.futures) == 2:
             self.full.set()
@@ -152,7 +171,9 @@ def test_a_request_refused_half_way_takes_its_first_half_out_of_the_queue():
     async def ask() -> tuple[Queue, Reply]:
         queue = Queue()
 
-        def submit(request: ForwardRequest, *, first: bool = False) -> Future[Outputs]:
+        def submit(
+            request: ForwardRequest, *, first: bool = False, caller: str = ""
+        ) -> Future[Outputs]:
             if queue.futures:
                 raise Overloaded(9, 8)
             return queue.submit(request)

@@ -1,0 +1,241 @@
+"""An engine in a process of its own: it may die, hang or go wrong; the one who asks never does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esm2.batcher import Batcher, Budget
+from esm2.errors import (
+    CheckpointError,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    ModelUnavailable,
+    NotFinite,
+)
+from esm2.watch import Restart
+from esm2.worker import Worker
+from tests.faults.engines import LARGE, RESIDUES, SLUG, Faulty, asking, expected, seen
+from tests.services import until
+
+PATIENCE = 60
+GOOD = "AAAA"
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """Start workers; all end with the test."""
+    started = []
+
+    def start(*, hung_seconds=30.0, **how):
+        restarts = []
+        own = Worker(
+            Faulty(tmp_path, **how), SLUG, hung_seconds=hung_seconds, watch=restarts.append
+        )
+        started.append(own)
+        own.restarts = restarts
+        return own
+
+    yield start
+    for own in started:
+        own.close()
+
+
+def logits(worker, *sequences):
+    return [own.logits for own in worker([asking(sequence) for sequence in sequences])]
+
+
+def command(name):
+    return RESIDUES[name] + GOOD
+
+
+def test_it_computes_what_its_engine_does_small_and_large(worker):
+    own = worker()
+    sequences = [GOOD, "K", "AK" * (LARGE // 2)]
+    for sequence, given in zip(sequences, logits(own, *sequences), strict=True):
+        np.testing.assert_array_equal(given, expected(asking(sequence)))
+        assert given.flags.writeable
+    assert own.decided.slug == SLUG
+    assert own.pid != os.getpid()
+
+
+@pytest.mark.parametrize(("name", "how"), [("die", "signal 9"), ("exit", "exit status 3")])
+def test_a_child_that_dies_is_an_error_of_its_batch_and_is_replaced(worker, tmp_path, name, how):
+    own = worker()
+    first = own.pid if own.decided else 0
+    with pytest.raises(EngineCrashed) as caught:
+        logits(own, command(name))
+    assert caught.value.how == how
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert own.pid != first
+    assert seen(tmp_path, "load") == 2
+    assert own.restarts == [Restart(SLUG, "engine.crashed")]
+
+
+def test_a_child_that_was_killed_while_it_had_nothing_to_do_is_no_error(worker):
+    own = worker()
+    logits(own, GOOD)
+    os.kill(own.pid, signal.SIGKILL)
+    own._child._process.wait(PATIENCE)
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert own.restarts == [Restart(SLUG, "engine.crashed")]
+
+
+def test_a_pass_that_hangs_is_killed_and_its_child_replaced(worker):
+    own = worker(hung_seconds=0.5)
+    with pytest.raises(EngineHung) as caught:
+        logits(own, command("hang"))
+    assert 0.5 <= caught.value.seconds < PATIENCE
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert own.restarts == [Restart(SLUG, "engine.hung")]
+
+
+def test_a_child_that_was_stopped_is_taken_for_one_that_hangs(worker):
+    own = worker(hung_seconds=0.5)
+    assert own.decided
+    os.kill(own.pid, signal.SIGSTOP)
+    with pytest.raises(EngineHung):
+        logits(own, "K" * LARGE)
+    assert logits(own, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [("nan", NotFinite, "NaN"), ("bug", EngineError, "ZeroDivisionError: by zero")],
+)
+def test_what_the_engine_raises_arrives_and_the_child_lives_on(worker, name, error, words):
+    own = worker()
+    pid = own.pid if own.decided else 0
+    with pytest.raises(error, match=words) as caught:
+        logits(own, command(name))
+    assert type(caught.value) is error
+    assert logits(own, GOOD)
+    assert own.pid == pid
+    assert own.restarts == []
+
+
+def test_after_a_fault_that_makes_everything_fail_the_child_is_replaced(worker, capfd):
+    own = worker()
+    with pytest.raises(EngineError, match="the device is gone"):
+        logits(own, command("break"))
+    own._child._process.wait(PATIENCE)
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert own.restarts == [Restart(SLUG, "engine.crashed")]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_weights_that_cannot_be_read_are_told_as_they_are_without_a_child(worker, tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        _ = worker(weights=tmp_path / "gone").decided
+
+
+def test_weights_that_changed_on_disk_are_not_served_under_the_old_name(worker, tmp_path):
+    weights = tmp_path / "weights"
+    weights.write_text("a" * 64)
+    own = worker(weights=weights)
+    assert own.decided.weights_sha256 == "a" * 64
+    weights.write_text("b" * 64)
+    with pytest.raises(EngineCrashed):
+        logits(own, command("die"))
+    with pytest.raises(ModelUnavailable, match="weights changed on disk") as caught:
+        logits(own, GOOD)
+    assert caught.value.retry_after >= 1
+    with pytest.raises(ModelUnavailable, match="weights changed on disk"):
+        logits(own, GOOD)
+    assert seen(tmp_path, "load") == 2  # the second answer came without another try
+
+
+def test_weights_that_are_gone_are_tried_again_and_served_when_they_are_back(worker, tmp_path):
+    weights = tmp_path / "weights"
+    weights.write_text("a" * 64)
+    own = worker(weights=weights)
+    assert own.decided
+    weights.unlink()
+    with pytest.raises(EngineCrashed):
+        logits(own, command("die"))
+    with pytest.raises(ModelUnavailable, match="no such file"):
+        logits(own, GOOD)
+    weights.write_text("a" * 64)
+    own._not_before = 0.0  # as if the pause were over
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+
+
+def test_closing_ends_the_child(worker):
+    own = worker()
+    assert own.decided
+    process = own._child._process
+    own.close()
+    assert process.poll() is not None
+
+
+def test_a_child_that_hangs_is_killed_when_the_worker_is_closed(worker, monkeypatch):
+    monkeypatch.setattr("esm2.worker._ENDING", 0.1)
+    own = worker()
+    assert own.decided
+    os.kill(own.pid, signal.SIGSTOP)
+    status = Path(f"/proc/{own.pid}/status")
+    until(lambda: "State:\tT" in status.read_text(), "it does not stop")
+    own.close()
+    assert own._child._process.poll() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_for_the_whole_group_does_not_end_the_child(worker, with_signal):
+    own = worker()
+    pid = own.pid if own.decided else 0
+    os.kill(own.pid, with_signal)
+    assert logits(own, GOOD)
+    assert own.pid == pid
+
+
+# --- behind the batcher ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batched(worker):
+    """Submit sequences that share one batch; the outcome of each."""
+
+    def run(*sequences, **how):
+        own = worker(**how)
+        assert own.decided
+        batcher = Batcher([own], lambda request: len(request.tokens), Budget(10**6, 10**9))
+        # All wait behind a first one, so they share a batch.
+        first = batcher.submit(asking("A" * LARGE))
+        futures = [batcher.submit(asking(sequence)) for sequence in sequences]
+        first.result(PATIENCE)
+        failures = [type(future.exception(PATIENCE)) for future in futures]
+        for sequence, future in zip(sequences, futures, strict=True):
+            if future.exception() is None:
+                given = future.result().logits
+                np.testing.assert_array_equal(given, expected(asking(sequence)))
+        batcher.close()
+        return failures
+
+    return run
+
+
+NONE = type(None)
+
+
+def test_a_batch_whose_child_was_killed_from_outside_is_computed_all_the_same(batched):
+    assert batched(GOOD, command("die"), GOOD, once=True) == [NONE, NONE, NONE]
+
+
+def test_only_the_request_fails_of_which_children_die(batched):
+    outcomes = batched(GOOD, "KKK", command("die"), GOOD, "K")
+    assert outcomes == [NONE, NONE, EngineCrashed, NONE, NONE]
+
+
+def test_only_the_request_fails_of_which_children_hang(batched):
+    outcomes = batched(GOOD, command("hang"), "K", hung_seconds=0.5)
+    assert outcomes == [NONE, EngineHung, NONE]
+
+
+def test_only_the_request_fails_that_gives_nan(batched):
+    outcomes = batched(GOOD, "K", command("nan"), GOOD)
+    assert outcomes == [NONE, NONE, NotFinite, NONE]

@@ -1,0 +1,103 @@
+"""The fair queue: whose turn it is."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from esm2.fairqueue import FairQueue
+
+
+def anything(_):
+    return True
+
+
+def taken(queue, count=None):
+    count = len(queue) if count is None else count
+    return [queue.pop(anything) for _ in range(count)]
+
+
+def filled(**waiting):
+    """A queue in which each caller put these, one caller after the other; a thing takes itself."""
+    queue = FairQueue()
+    for caller, things in waiting.items():
+        for thing in things:
+            queue.put((caller, thing), caller, thing)
+    return queue
+
+
+def test_one_caller_alone_has_a_plain_queue():
+    assert [thing for _, thing in taken(filled(a=[3, 1, 2]))] == [3, 1, 2]
+
+
+def test_callers_take_turns_whatever_the_order_in_which_they_came():
+    order = [caller for caller, _ in taken(filled(a=[1, 1, 1], b=[1, 1, 1]))]
+    assert order == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_turns_are_of_work_not_of_things():
+    order = [caller for caller, _ in taken(filled(a=[8, 8], b=[2] * 8))]
+    assert order == ["a", "b", "b", "b", "b", "a", "b", "b", "b", "b"]
+
+
+def test_who_comes_new_does_not_wait_behind_what_others_have_piled_up():
+    queue = filled(a=[5] * 100)
+    taken(queue, 10)
+    queue.put(("b", 1), "b", 1)
+    assert ("b", 1) in taken(queue, 2)
+
+
+def test_who_was_idle_has_saved_nothing_up():
+    queue = filled(a=[1] * 50, b=[1])
+    taken(queue, 40)
+    for _ in range(10):
+        queue.put(("b", 1), "b", 1)
+    order = [caller for caller, _ in taken(queue, 8)]
+    assert order.count("b") <= 5
+
+
+def test_ahead_is_ahead_of_everyone_the_newest_first():
+    queue = filled(a=[1])
+    queue.put_ahead("one")
+    queue.put_ahead("two")
+    assert taken(queue) == ["two", "one", ("a", 1)]
+
+
+def test_what_does_not_suit_keeps_its_place():
+    queue = filled(a=[9, 1, 9, 1])
+    assert queue.pop(lambda own: own[1] == 1) == ("a", 1)
+    assert queue.pop(lambda own: own[1] == 5) is None
+    assert queue.pop(lambda own: own[1] == 1, anywhere=False) is None
+    assert [thing for _, thing in taken(queue)] == [9, 9, 1]
+
+
+def test_callers_are_counted_by_what_they_have_waiting():
+    queue = filled(a=[1, 1], b=[1])
+    assert (queue.callers, queue.has("a"), queue.has("c")) == (2, True, False)
+    taken(queue, 2)
+    assert (queue.callers, queue.has("b")) == (1, False)
+    assert len(queue.clear()) == 1
+    assert (queue.callers, len(queue)) == (0, 0)
+
+
+def test_callers_who_have_nothing_waiting_are_forgotten():
+    queue = filled(a=[1] * 6000)
+    for number in range(5000):
+        queue.put(("x", number), f"caller {number}", 0.5)
+        taken(queue, 2)
+        if not queue.has("a"):
+            break
+    assert len(queue._finish) < 3000
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=60))
+def test_everything_comes_out_once_and_each_caller_has_its_order(things):
+    queue = FairQueue()
+    for number, (caller, takes) in enumerate(things):
+        queue.put((caller, number), caller, takes)
+    out = taken(queue)
+    assert sorted(number for _, number in out) == list(range(len(things)))
+    for caller in "abc":
+        own = [number for whose, number in out if whose == caller]
+        assert own == sorted(own)
