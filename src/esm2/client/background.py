@@ -23,8 +23,8 @@ class Background:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        # What was submitted here, and may be cancelled. What that has begun ends with it: anyio tells
-        # of a coroutine that was never awaited where one of its own tasks is cancelled from outside.
+        # What was submitted, and may be cancelled. What that has begun ends with it: where one of
+        # anyio's own tasks is cancelled from outside, a coroutine of it is never awaited.
         self._own: WeakSet[Coroutine[Any, Any, Any]] = WeakSet()
         self._thread = threading.Thread(target=self._work, name="esm2-client", daemon=True)
         self._thread.start()
