@@ -15,12 +15,14 @@ them from the official repositories.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from esm2.errors import LayerOutOfRange, UnknownModel
 
 DEMO_SLUG = "esm2-demo"
+#: Of its weights; a test holds it against the file.
+DEMO_SHA256 = "b1080c66cc2f0b0010f8bf019a595c127076334e4b21338cb6adf1121d04fb23"
 
 #: What has to be said of a model wherever its numbers are shown, by kind of weights.
 CAVEATS = {
@@ -193,6 +195,20 @@ _BY_SPELLING = {name: known for known in CHECKPOINTS for name in _spellings(know
 def find(name: str) -> Checkpoint | None:
     """The official checkpoint of that name, in any known spelling, or None."""
     return _BY_SPELLING.get(name.strip().lower())
+
+
+def weights_kind(slug: str, sha256: Sequence[str]) -> str:
+    """What weights are, by their hashes alone: "official", "demo" or "custom".
+
+    Args:
+        slug: the name that they shall answer under.
+        sha256: of each weight file.
+    """
+    if sha256 == (DEMO_SHA256,):
+        return "demo"
+    official = find(slug)
+    published = {file.digest for file in official.files} if official else set()
+    return "official" if published.issuperset(f"sha256:{own}" for own in sha256) else "custom"
 
 
 def canonical(name: str, others: Iterable[str] = ()) -> str:

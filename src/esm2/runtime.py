@@ -173,7 +173,12 @@ class _Load:
 
 
 def _refuse_pretence(spec: Spec, path: Path, decided: Decided) -> None:
-    """Nothing answers under an official name, fetched or not, that is not what was published."""
+    """Nothing answers under an official name that can only be a mistake (decision 2)."""
+    official = find(spec.slug)
+    if official and official.shape != decided.shape:
+        raise CheckpointError(
+            path, f"has {decided.shape}, but {spec.slug} has {official.shape}; give it another slug"
+        )
     if spec.path is None and decided.weights_kind == "custom":
         raise CheckpointError(
             path,

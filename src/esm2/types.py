@@ -125,12 +125,14 @@ class Decided:
         shape: layers, dimension, heads.
         device: "cpu", "cuda:0", ...
         dtype: of the products, "float32", "bfloat16", "int8", "float16".
-        kernel: what computes: "native-" and an instruction set, or "torch-sdpa".
+        kernel: what computes: "native-" and an instruction set, "torch-onednn" or "torch-sdpa".
         weights_sha256: sha256 of the weight file (of the list of hashes, if there are several).
         weights_kind: "official" (hash as published), "demo", or "custom".
         contacts: whether the checkpoint has a contact head.
         pack_tokens: cost budget of one forward pass, in tokens.
         threads: of the native library; 0 where torch computes.
+        batch_invariant: whether a sequence has the same bits in any company; where it has not, its
+            numbers may move by what docs/numerics.md says.
     """
 
     slug: str
@@ -143,6 +145,7 @@ class Decided:
     contacts: bool
     pack_tokens: int
     threads: int
+    batch_invariant: bool = False
 
     @property
     def caveat(self) -> str:

@@ -14,7 +14,7 @@ from transformers import EsmForMaskedLM
 
 from esm2.alphabet import tokenize
 from esm2.engine.engine import Engine
-from esm2.errors import CheckpointError, ContactsUnavailable
+from esm2.errors import ContactsUnavailable
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import (
     SHAPES,
@@ -187,13 +187,6 @@ def test_fair_esm_output_matrix_that_differs_is_refused(tmp_path: Path) -> None:
 
 
 # --- slugs ---------------------------------------------------------------------------------------
-
-
-def test_an_official_slug_must_have_its_official_shape(
-    reference: Callable[[str], Reference],
-) -> None:
-    with pytest.raises(CheckpointError, match="esm2-35m"):
-        Engine.load(reference("8m").directory, "esm2-35m", device="cpu")
 
 
 def test_weights_of_the_right_shape_are_not_called_official_for_that(

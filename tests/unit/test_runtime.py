@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -164,6 +165,17 @@ def test_a_copy_of_the_official_shape_with_other_numbers_is_not_called_official(
 def test_the_demo_says_that_it_is_one():
     with open_model(DEMO_SLUG, device="cpu", on_fetch=not_called) as served:
         assert (served.decided.slug, served.decided.weights_kind) == (DEMO_SLUG, "demo")
+
+
+def test_the_demo_is_known_by_its_weights_whatever_it_is_called(tmp_path):
+    copy = shutil.copytree(DEMO_DIRECTORY, tmp_path / "copy")
+    with open_model(f"mine={copy}", device="cpu") as served:
+        assert served.decided.weights_kind == "demo"
+    with (
+        pytest.raises(CheckpointError, match="but esm2-8m has"),
+        open_model(f"esm2-8m={copy}", device="cpu"),
+    ):
+        pass
 
 
 def test_a_path_where_nothing_is_is_told(tmp_path):

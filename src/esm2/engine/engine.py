@@ -3,7 +3,8 @@
     requests -> pack -> forward (as deep as they need) -> readout -> outputs
 
 `run` computes whatever it is given in one forward pass; keeping a pack within its budget is the
-batcher's work. A sequence's numbers never depend on the others of its pack (float32: 1e-5).
+batcher's work. A sequence's numbers never depend on the others of its pack: to the bit where
+`decided.batch_invariant` says so, elsewhere as docs/numerics.md says.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from esm2.catalog import DEMO_SLUG, Shape, find
-from esm2.engine import attention
+from esm2.catalog import Shape, weights_kind
+from esm2.engine import attention, onednn
 from esm2.engine.attention import Observer
 from esm2.engine.contacts import ContactHead
 from esm2.engine.device import DTYPES, choose_device, choose_dtype
-from esm2.engine.model import ESM2
+from esm2.engine.mapped import let_go
+from esm2.engine.model import ESM2, Linear, Product
 from esm2.engine.native import library
 from esm2.engine.native.library import Kernels
 from esm2.engine.native.model import NativeESM2
 from esm2.engine.pack import Pack, pack
 from esm2.engine.readout import MapReader, read, wanted_rows
 from esm2.engine.weights import load_checkpoint
-from esm2.errors import CheckpointError, ContactsUnavailable, EngineError, SettingsError
+from esm2.errors import ContactsUnavailable, EngineError, SettingsError
 from esm2.types import Decided, ForwardRequest, Outputs
 
 # Below this share of rows that are wanted of the last layer, it is computed for them alone.
@@ -65,53 +67,44 @@ class Engine:
 
         Args:
             path: a Hugging Face directory, or fair-esm's X.pt.
-            slug: the name it answers under; an official one must have the official shape.
+            slug: the name it answers under.
             device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1", ...
             dtype: "auto" (float32), "float32", "bfloat16", "int8" (CPU), "float16" (CUDA).
             pack_tokens: cost budget of a forward pass; only recorded here.
-            kernel: "auto" (on the CPU the native library's best, if it knows the model), or one by
-                name: "torch-sdpa", or "native-avx2" and the like.
+            kernel: "auto", or one of `kernels_for` by name.
             share: how many processes like this one share the cores; torch's threads are divided.
 
         Raises:
-            CheckpointError: it is not an ESM-2 checkpoint, or not one of that slug's shape.
-            SettingsError: no such device or dtype.
+            CheckpointError: it is not an ESM-2 checkpoint.
+            SettingsError: no such device, dtype or kernel.
         """
         if share > 1:
             torch.set_num_threads(max(1, torch.get_num_threads() // share))
         where = choose_device(device)
         dtype = choose_dtype(dtype, where)
         loaded = load_checkpoint(path, where)
-        official = find(slug)
         shape = loaded.model.shape
-        if official and official.shape != shape:
-            raise CheckpointError(path, f"has {shape}, but {slug} has {official.shape}")
-        published = {file.digest for file in official.files} if official else set()
-        if official and published.issuperset(f"sha256:{digest}" for digest in loaded.sha256):
-            kind = "official"
-        else:
-            kind = "demo" if slug == DEMO_SLUG else "custom"
-        kernels = _choose_kernels(kernel, shape, where, dtype)
+        chosen = _choose_kernel(kernel, shape, where, dtype)
+        native = isinstance(chosen, Kernels)
         decided = Decided(
             slug=slug,
             shape=shape,
             device=str(where),
             dtype=dtype,
-            kernel=kernels.name if kernels else attention.KERNEL,
+            kernel=chosen.name if isinstance(chosen, Kernels) else chosen,
             weights_sha256="+".join(loaded.sha256),
-            weights_kind=kind,
+            weights_kind=weights_kind(slug, loaded.sha256),
             contacts=loaded.model.contact_head is not None,
             pack_tokens=pack_tokens,
-            threads=torch.get_num_threads() if kernels else 0,
+            threads=torch.get_num_threads() if native else 0,
+            batch_invariant=native or chosen == onednn.KERNEL,
         )
         contacts = loaded.model.contact_head
-        if kernels is None:
-            blocks = tuple(block.to(DTYPES[dtype]) for block in loaded.model.blocks)
-            return cls(replace(loaded.model, blocks=blocks), contacts, decided, where)
-        native = NativeESM2(loaded.model, kernels, decided.threads)
+        if not isinstance(chosen, Kernels):
+            return cls(_by_torch(loaded.model, chosen, dtype), contacts, decided, where)
         if contacts:  # of its own, so that nothing holds the mapped file
             contacts = ContactHead(contacts.weight.clone(), contacts.bias.clone())
-        return cls(native, contacts, decided, where)
+        return cls(NativeESM2(loaded.model, chosen, decided.threads), contacts, decided, where)
 
     @torch.inference_mode()
     def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
@@ -168,21 +161,57 @@ class Engine:
         return self._model.forward(packed, keep, depth, watch)
 
 
-def _choose_kernels(name: str, shape: Shape, device: torch.device, dtype: str) -> Kernels | None:
-    """The native kernels to use; None for torch.
+def kernels_for(shape: Shape, device: torch.device, dtype: str) -> list[Kernels | str]:
+    """What can compute a model here, the best first: native kernels, then torch's by their names.
+
+    torch-onednn   products by oneDNN on prepacked weights, float32 on the CPU
+    torch-sdpa     products as torch makes them
+    """
+    on_cpu = device.type == "cpu"
+    found: list[Kernels | str] = list(library.available(shape, dtype)) if on_cpu else []
+    if on_cpu and dtype == "float32" and onednn.available():
+        found.append(onednn.KERNEL)
+    if dtype in DTYPES:
+        found.append(attention.KERNEL)
+    return found
+
+
+def _choose_kernel(name: str, shape: Shape, device: torch.device, dtype: str) -> Kernels | str:
+    """The kernel to use.
 
     Raises:
-        SettingsError: a kernel was asked for by name that cannot be had.
+        SettingsError: there is none for the dtype, or not the one that was asked for.
     """
-    found = library.available(shape, dtype) if device.type == "cpu" else []
-    named = [kernels for kernels in found if name in ("auto", kernels.name)]
-    if named:
-        return named[0]
-    if dtype in DTYPES and name in ("auto", attention.KERNEL):
-        return None
-    if name == "auto":
+    found = kernels_for(shape, device, dtype)
+    for kernel in found:
+        if name in ("auto", kernel.name if isinstance(kernel, Kernels) else kernel):
+            return kernel
+    if not found:
         raise SettingsError(
             f"dtype {dtype} is computed only by the native library, which cannot on {device}"
             f" for {shape}: it needs a CPU with AVX-512 BF16 and VNNI"
         )
     raise SettingsError(f"kernel {name!r} cannot be used for {shape} in {dtype} on {device}")
+
+
+def _by_torch(model: ESM2, kernel: str, dtype: str) -> ESM2:
+    """The model as torch computes it: its products in a dtype, or by oneDNN."""
+    if kernel != onednn.KERNEL:
+        target = DTYPES[dtype]
+
+        def cast(linear: Product) -> Product:
+            return Linear(linear.weight.to(target), linear.bias.to(target))
+
+        return replace(model, blocks=tuple(block.computed_by(cast) for block in model.blocks))
+
+    def prepack(linear: Product) -> Product:
+        packed = onednn.prepacked(linear.weight, linear.bias)
+        let_go([linear.weight])
+        return packed
+
+    head = model.language_head
+    return replace(
+        model,
+        blocks=tuple(block.computed_by(prepack) for block in model.blocks),
+        language_head=replace(head, dense=prepack(head.dense), output=prepack(head.output)),
+    )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -31,8 +32,25 @@ from esm2.engine.rotary import Turn, turn
 _TRAINING_MASK_RATIO = 0.15 * 0.8
 
 
+class Product(Protocol):
+    """A linear layer, however it is computed: (rows, K) -> (rows, N)."""
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    @property
+    def bias(self) -> Tensor: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """The same with the exact GELU behind."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
+    """By torch, on the weights as the checkpoint has them."""
+
     weight: Tensor
     bias: Tensor
 
@@ -40,8 +58,8 @@ class Linear:
         """In the dtype of the weights."""
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
-    def to(self, dtype: torch.dtype) -> Linear:
-        return Linear(self.weight.to(dtype), self.bias.to(dtype))
+    def gelu(self, x: Tensor) -> Tensor:
+        return F.gelu(self(x))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,14 +77,14 @@ class Block:
     """One transformer layer. `rotary` is the index of its inv_freq in `ESM2.inv_freqs`."""
 
     attention_norm: Norm
-    query: Linear
-    key: Linear
-    value: Linear
-    out: Linear
+    query: Product
+    key: Product
+    value: Product
+    out: Product
     rotary: int
     ffn_norm: Norm
-    up: Linear
-    down: Linear
+    up: Product
+    down: Product
 
     def attention(
         self, x: Tensor, heads: int, pack: Pack, rotate: Turn, observers: Sequence[Observer | None]
@@ -78,25 +96,32 @@ class Block:
         return self.out(attend(q, k, v, pack, observers))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(self.ffn_norm(x))))
+        return self.down(self.up.gelu(self.ffn_norm(x)))
 
-    def to(self, dtype: torch.dtype) -> Block:
-        """Its linear layers, and so its products, in a dtype; norms stay as they are."""
-        names = ("query", "key", "value", "out", "up", "down")
-        return replace(self, **{name: getattr(self, name).to(dtype) for name in names})
+    def computed_by(self, made: Callable[[Product], Product]) -> Block:
+        """The same with other linear layers; norms stay as they are."""
+        return replace(
+            self,
+            query=made(self.query),
+            key=made(self.key),
+            value=made(self.value),
+            out=made(self.out),
+            up=made(self.up),
+            down=made(self.down),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LanguageHead:
     """Hidden states of the last layer to logits over the 33 tokens."""
 
-    dense: Linear
+    dense: Product
     norm: Norm
-    output: Linear
+    output: Product
 
     def __call__(self, x: Tensor) -> Tensor:
         """(rows, D) -> (rows, 33)."""
-        return self.output(self.norm(F.gelu(self.dense(x))))
+        return self.output(self.norm(self.dense.gelu(x)))
 
 
 #: Hidden states of the last layer (rows, D) to logits (rows, 33).

@@ -189,7 +189,7 @@ class NativeESM2:
         let_go(linear.weight for linear in copied)
         return layer
 
-    def _linear(self, *linears: torch_model.Linear, dtype: str | None = None) -> library.Linear:
+    def _linear(self, *linears: torch_model.Product, dtype: str | None = None) -> library.Linear:
         """Weights (N, K) in panels, as gemm.h reads them; several side by side."""
         dtype = dtype or self._kernels.dtype
         bias = self._keep(torch.cat([linear.bias for linear in linears]))
