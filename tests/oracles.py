@@ -10,18 +10,15 @@ names, so that a comparison is a loop over names.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import transformers
 from esm.model.esm2 import ESM2
-from numpy.typing import NDArray
 from torch import Tensor
 
 from esm2.alphabet import tokenize
 from esm2.engine.engine import Engine
 from esm2.types import ForwardRequest, Outputs, Want
-
-Arrays = dict[str, NDArray[np.float32]]
+from tests.near import Arrays
 
 KINDS = ("mean", "per_token", "bos", "logits", "contacts", "attentions")
 
@@ -108,40 +105,6 @@ def _outputs(hidden: list[Tensor], logits: Tensor, contacts: Tensor, maps: Tenso
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-# --- comparing -----------------------------------------------------------------------------------
-
-
 def everything(layers: int) -> Want:
     """All six outputs at all layers 0..N."""
     return Want(layers=tuple(range(layers + 1)), **dict.fromkeys(KINDS, True))
-
-
-def differences(
-    got: Arrays, want: Arrays, *, largest: float, l2: float | None = None, contacts: float
-) -> list[str]:
-    """What is wrong with `got`, one line for each output; empty when nothing is.
-
-    Args:
-        largest: limit of the largest difference, in units of the output's own scale, which is the
-            largest absolute number of the reference.
-        l2: limit of the relative L2 distance.
-        contacts: limit of the largest difference of contacts, absolute: they are probabilities.
-    """
-    wrong = [f"{name}: only on one side" for name in sorted(got.keys() ^ want.keys())]
-    for name in got.keys() & want.keys():
-        mine, reference = got[name], want[name]
-        if mine.shape != reference.shape or mine.dtype != np.float32:
-            wrong.append(f"{name}: {mine.dtype} {mine.shape}, expected float32 {reference.shape}")
-            continue
-        difference = mine.astype(np.float64) - reference.astype(np.float64)
-        furthest = np.abs(difference).max()
-        limit = contacts if name == "contacts" else largest * np.abs(reference).max()
-        if not furthest <= limit:  # so written, NaN is wrong
-            wrong.append(f"{name}: largest difference {furthest:.3g}, limit {limit:.3g}")
-        if l2 is None or name == "contacts":
-            continue
-        # Where the reference is all zeros (masked embeddings) nothing but zeros will do.
-        distance, size = np.linalg.norm(difference), np.linalg.norm(reference.astype(np.float64))
-        if not distance <= l2 * size:
-            wrong.append(f"{name}: relative L2 {distance / (size or 1):.3g}, limit {l2:.3g}")
-    return wrong

@@ -26,6 +26,7 @@ from esm2.errors import (
     DoesNotFit,
     ModelUnavailable,
 )
+from esm2.numerics import KNOWN_ANSWER
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
 
 # Any short sequence will do; this one has every natural amino acid once.
@@ -36,10 +37,6 @@ _PROBE = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY"), Want(logits=True))
 _PATIENCE = 5.0
 _TIMES = 4.0
 _ANSWER = 6.0
-
-# The answer to the known question may differ by this much: dtypes that are not float32 round
-# differently with the company of a pack on some devices.
-_SAME = 1e-3
 
 
 #: What a request wants of the cache: everything, fresh results that are kept, or nothing of it.
@@ -202,7 +199,7 @@ class Service:
         known, logits = self._known, outputs.logits
         if known is None:
             return
-        if logits is None or not np.allclose(logits, known, rtol=0, atol=_SAME):
+        if logits is None or not np.allclose(logits, known, rtol=0, atol=KNOWN_ANSWER):
             raise self._unavailable("it gives another answer than when it was started")
 
     def _look_for_wedged(self) -> None:

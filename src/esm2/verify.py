@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from esm2.alphabet import AMINO_ACID_COLUMNS, TOKENS, residue_tokens
 from esm2.catalog import SLUGS, Shape, find
 from esm2.errors import ContactsUnavailable, NoReference
+from esm2.numerics import published
 from esm2.scoring import log_prob
 from esm2.types import Executor, ForwardRequest, Outputs, Want
 
@@ -94,7 +95,7 @@ class Comparison:
         return self.difference <= self.limit  # False for NaN
 
 
-# --- what is measured, and what is allowed -------------------------------------------------------
+# --- what is measured; numerics says what is allowed ---------------------------------------------
 
 
 def _largest(got: Array, expected: Array) -> float:
@@ -133,34 +134,6 @@ MEASURES: dict[str, Callable[[Array, Array], float]] = {
     "1 - cosine, pooled": _pooled_cosine,
     "relative L2": _relative,
 }
-
-
-def _limits(precision: str, kind: str, expected: Array, whole: bool) -> Iterator[tuple[str, float]]:
-    """The measures of an array, and the limit of each.
-
-    float32: recorded on other hardware. Two builds of the API differ by 2e-7 in embeddings and 6e-6
-    in contacts; bfloat16 rounds a factor by 2e-3 of itself, TF32 by 5e-4. The limits lie between:
-    1e-4, for embeddings times their largest number (the residual stream has outliers near 600), for
-    a log-probability times its residues. Attentions are means over queries, near 1/L, hence 1e-5.
-    A cosine hides a constant factor, so it never stands alone.
-
-    bfloat16: the three sequences of FastPLMs, with its own targets for bfloat16 against fair-esm
-    (residues p1 .999, pooled .9995) and its limit for the relative difference, 3e-2.
-
-    printed: four decimals; transformers' own test allows 1e-4 of each number and 1e-4 more.
-    """
-    scale = max(1.0, float(np.abs(expected).max()))
-    if precision == "bfloat16":
-        if kind == "per_token":
-            yield "1 - cosine, p1", 1e-3
-            yield "1 - cosine, pooled", 5e-4
-        yield "relative L2", 3e-2
-    elif precision == "printed" or kind in ("mean", "per_token", "bos"):
-        yield "largest", 1e-4 * scale
-        if kind == "mean" and whole:
-            yield "1 - cosine", 1e-5
-    else:
-        yield "largest", 1e-5 if kind == "attentions" else 1e-4
 
 
 # --- cases ---------------------------------------------------------------------------------------
@@ -213,7 +186,9 @@ def _cases_of(name: str, parts: dict[str, NDArray[Any]], shape: Shape) -> Iterat
     for part, array in parts.items():
         kind, _, layer = part.partition("/")
         expected = array.astype(np.float64)
-        for measure, limit in _limits(precision, kind, expected, expected.shape == shapes[kind]):
+        scale = max(1.0, float(np.abs(expected).max()))
+        whole = expected.shape == shapes[kind]
+        for measure, limit in published(precision, kind, scale, whole).items():
             yield Case(
                 name=name,
                 source=source,

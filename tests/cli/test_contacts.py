@@ -12,6 +12,8 @@ import pytest
 
 import esm2
 from esm2 import structure
+from esm2.numerics import MORE
+from tests.near import assert_near
 from tests.pdbfiles import SEQUENCE, chain_text
 
 MAIN = "from esm2.cli import main; main()"
@@ -57,7 +59,7 @@ def files(path):
 
 
 def close(found, want):
-    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5)
+    assert_near(found, want, MORE, "contacts")
 
 
 # --- numbers -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from esm2.budget import MemoryModel
 from esm2.catalog import CHECKPOINTS, SLUGS
 from esm2.engine.native.library import instruction_sets
 from esm2.types import Want
+from tests.near import company
 
 OUTPUTS = ("mean", "per_token", "logits", "contacts", "attentions")
 
@@ -83,6 +84,14 @@ def test_the_doctor_tells_what_the_native_library_can_do(told):
     assert fact(told, "native library") == (
         ", ".join(instruction_sets()) or "not here: torch computes"
     )
+
+
+def test_the_doctor_tells_the_kernel_and_what_company_changes(told):
+    kernel = fact(told, "kernel")
+    assert kernel == (f"native-{instruction_sets()[0]}" if instruction_sets() else kernel)
+    limit = company().largest
+    changed = f"{limit:g} of the largest number at most" if limit else "nothing"
+    assert fact(told, "company").startswith(f"changes {changed}, ")
 
 
 def test_the_doctor_tells_where_weights_are_kept(told, home):

@@ -18,8 +18,10 @@ import pytest
 import esm2
 from esm2 import alphabet, runtime
 from esm2.catalog import DEMO_SLUG
+from esm2.numerics import MORE
 from esm2.types import ForwardRequest, Want
 from tests.cli.interrupted import Process
+from tests.near import assert_near, assert_same
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -102,12 +104,9 @@ def test_everything_is_in_input_order_with_the_numbers_of_the_model_and_told_at_
     for i, outputs in enumerate(truth):
         rows = slice(*found["offsets"][i : i + 2])
         for k, layer in enumerate([0, 5, 6]):
-            close = {"rtol": 0, "atol": 1e-5 * float(np.abs(outputs.per_token[layer]).max())}
-            np.testing.assert_allclose(found["embeddings"][i, k], outputs.mean[layer], **close)
-            np.testing.assert_allclose(found["bos_embeddings"][i, k], outputs.bos[layer], **close)
-            np.testing.assert_allclose(
-                found["per_token_embeddings"][rows, k], outputs.per_token[layer], **close
-            )
+            assert_same(found["embeddings"][i, k], outputs.mean[layer])
+            assert_same(found["bos_embeddings"][i, k], outputs.bos[layer])
+            assert_same(found["per_token_embeddings"][rows, k], outputs.per_token[layer])
     meta = json.loads(str(found["meta"]))
     assert re.fullmatch("[0-9a-f]{64}", meta.pop("weights_sha256"))
     assert meta == {
@@ -140,9 +139,7 @@ def test_compressed_input_gives_the_mean_of_the_last_layer_quietly(
     assert set(found) == {"ids", "lengths", "layers", "embeddings", "meta"}
     assert found["ids"].tolist() == ["b", "a", "c", "a"]
     assert found["layers"].tolist() == [6]
-    np.testing.assert_allclose(
-        found["embeddings"], [outputs.mean[6] for outputs in truth], rtol=0, atol=1e-4
-    )
+    assert_near(found["embeddings"], [outputs.mean[6] for outputs in truth], MORE)
 
 
 # --- what is told --------------------------------------------------------------------------------
@@ -319,7 +316,7 @@ def test_a_file_as_people_have_them_is_read_as_it_is_meant(embed, tmp_path, trut
     assert found["ids"].tolist() == ["b", "seq 2", "sp|P1|X;y=../z"]
     assert found["lengths"].tolist() == [10, 1, 50]
     want = [truth[i].mean[6] for i in (0, 2, 3)]
-    np.testing.assert_allclose(found["embeddings"], want, rtol=0, atol=1e-4)
+    assert_near(found["embeddings"], want, MORE)
 
 
 def test_an_input_in_the_place_of_the_rejects_is_not_written_over(embed, tmp_path):

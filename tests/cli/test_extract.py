@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 
-import numpy as np
 import pytest
 import torch
 
 from esm2.cli import main
+from esm2.numerics import FAIR_ESM
 from tests.checkpoints import save_fair_esm
 from tests.cli.interrupted import Process, entries, proteins, run
+from tests.near import assert_near
 from tests.oracles import fair_esm_outputs
 from tests.proteins import residues
 from tests.storing import names
@@ -91,10 +92,8 @@ def test_every_file_has_what_fair_esm_gives(extract, model, tmp_path, limit):
             for layer, tensor in found[word].items():
                 assert tensor.dtype == torch.float32
                 assert tensor.shape == want[f"{kind} {layer}"].shape
-                scale = np.abs(want[f"{kind} {layer}"]).max()
-                close = {"rtol": 0, "atol": 1e-4 * scale}
-                np.testing.assert_allclose(tensor, want[f"{kind} {layer}"], **close)
-        np.testing.assert_allclose(found["contacts"], want["contacts"], rtol=0, atol=1e-4)
+                assert_near(tensor, want[f"{kind} {layer}"], FAIR_ESM)
+        assert_near(found["contacts"], want["contacts"], FAIR_ESM, "contacts")
 
 
 @pytest.mark.parametrize(

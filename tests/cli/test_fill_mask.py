@@ -11,6 +11,7 @@ import pytest
 import esm2
 from esm2.alphabet import AMINO_ACIDS
 from esm2.errors import InvalidSequence, MaskMissing
+from esm2.numerics import SCORE
 
 COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()", "fill-mask"]
 SEQUENCE = "MKT<mask>YIAKQ<mask>G"
@@ -53,12 +54,12 @@ def test_guesses_are_the_most_probable_of_the_20_amino_acids(model, probabilitie
     assert [{guess.position for guess in of_a_mask} for of_a_mask in guesses] == [{4}, {10}]
     for of_a_mask, row in zip(guesses, probabilities, strict=True):
         assert [guess.probability for guess in of_a_mask] == pytest.approx(
-            sorted(row, reverse=True), abs=1e-5
+            sorted(row, reverse=True), abs=SCORE
         )
         assert sum(guess.probability for guess in of_a_mask) == pytest.approx(1)
         for guess in of_a_mask:
             want = row[AMINO_ACIDS.index(guess.residue)]
-            assert guess.probability == pytest.approx(want, abs=1e-5)
+            assert guess.probability == pytest.approx(want, abs=SCORE)
     assert model.fill_mask(SEQUENCE) == [of_a_mask[:5] for of_a_mask in guesses]
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import esm2
 from esm2.alphabet import AMINO_ACIDS
+from esm2.numerics import MORE
+from tests.near import assert_near, assert_same
 
 COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()", "logits"]
 
@@ -45,7 +47,7 @@ def test_logits_are_those_of_the_model_with_masks_or_without(logits, tmp_path, s
     assert [row[0] for row in rows] == [str(n) for n in range(1, 11)]
     assert "".join(row[1] for row in rows) == sequence
     found = np.array([row[2:] for row in rows], dtype=np.float32)
-    np.testing.assert_allclose(found, want, rtol=0, atol=1e-4)
+    assert_same(found, want)
 
     run = logits("--sequence", sequence, "-o", "x.npz", "-q")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
@@ -88,5 +90,5 @@ def test_the_functions_of_python_give_what_encode_gives():
             ]
             for array, own in zip(arrays, outputs, strict=True):
                 assert array.dtype == np.float32
-                np.testing.assert_allclose(array, getattr(own, name), rtol=0, atol=1e-5)
+                assert_near(array, getattr(own, name), MORE, name)
             assert getattr(model, name)([]) == []

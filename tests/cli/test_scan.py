@@ -12,6 +12,7 @@ import pytest
 import esm2
 from esm2.alphabet import AMINO_ACIDS
 from tests.cli.interrupted import Done, run
+from tests.near import assert_scores
 from tests.proteins import residues
 
 PROTEIN = "".join(residues(24, seed=5)) + "X"
@@ -56,7 +57,7 @@ def test_every_substitution_has_a_row_and_a_cell(scan, tmp_path, model, strategy
     assert len(found) == 24 * 19 + 20
     want = model.score_variants(PROTEIN, [row["mutant"] for row in found], strategy)
     got = np.array([row["score"] for row in found], dtype=float)
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+    assert_scores(got, want)
     for row in found:
         assert row["mutant"] == f"{row['wt']}{row['position']}{row['mt']}"
         assert PROTEIN[int(row["position"]) - 1] == row["wt"] != row["mt"]
@@ -65,7 +66,7 @@ def test_every_substitution_has_a_row_and_a_cell(scan, tmp_path, model, strategy
     assert [row.pop("mt") for row in matrix] == list(AMINO_ACIDS)
     assert list(matrix[0]) == [f"{letter}{n}" for n, letter in enumerate(PROTEIN, 1)]
     cells = np.array([list(row.values()) for row in matrix], dtype=float)
-    np.testing.assert_allclose(cells, model.scan(PROTEIN, strategy).scores, rtol=0, atol=1e-4)
+    assert_scores(cells, model.scan(PROTEIN, strategy).scores)
 
 
 def test_of_several_records_each_row_has_its_id_and_bad_ones_are_told(scan):

@@ -25,7 +25,7 @@ HEAD = """\
 Real clients, each in its own environment, against `esm2 serve` with a checkpoint of the shape of
 ESM-2 8M and a token. A name has its generation of the API behind it.
 
-* `=` every array is that of `esm2.load` in Python, to 1e-6 of its largest number; order is kept.
+* `=` every array is that of `esm2.load` in Python, number for number; order is kept.
 * `400` and the like: refused; the client shows status, code, place and sentence (below). This
   server takes 8 items in a request; SDKs ask how many, and send 20 in batches.
 * `= 400 =` the bad item is refused, the good ones around it are answered.

@@ -11,13 +11,14 @@ import pytest
 import torch
 from transformers import EsmForMaskedLM
 
+from esm2.numerics import PROCESSOR
 from tests.checkpoints import SHAPES, changed, inv_freq, random_fair_esm, save_fair_esm, save_hf
 from tests.conftest import Reference
-from tests.oracles import differences, fair_esm_outputs, transformers_outputs
+from tests.near import VISIBLE, differences
+from tests.oracles import fair_esm_outputs, transformers_outputs
 from tests.proteins import SEQUENCES
 
 PROBE = SEQUENCES["300, many masks"]
-SAME = {"largest": 1e-6, "contacts": 1e-6}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -59,7 +60,7 @@ def test_every_tensor_matters_to_some_output(reference: Callable[[str], Referenc
         if name == "lm_head.weight":  # the embedding once more
             continue
         after = fair_esm_outputs(changed(model, {name: 0.9 * tensor}), PROBE)
-        assert differences(after, before, largest=1e-3, contacts=1e-3), name
+        assert differences(after, before, VISIBLE), name
 
 
 def test_computing_inv_freq_afresh_would_show(reference: Callable[[str], Reference]) -> None:
@@ -70,8 +71,7 @@ def test_computing_inv_freq_afresh_would_show(reference: Callable[[str], Referen
     wrong = differences(
         fair_esm_outputs(afresh, PROBE),
         fair_esm_outputs(model, PROBE),
-        largest=1e-3,
-        contacts=1e-3,
+        VISIBLE,
     )
     assert {line.split(":")[0] for line in wrong} >= {"logits", "contacts", "per_token 1"}
 
@@ -99,7 +99,7 @@ def test_transformers_reads_what_save_hf_writes(
     )
     assert not any(info.values()), info  # nothing missing, nothing extra, nothing misshapen
     got = transformers_outputs(theirs.eval(), model, PROBE)
-    assert not differences(got, fair_esm_outputs(model, PROBE), **SAME)
+    assert not differences(got, fair_esm_outputs(model, PROBE), PROCESSOR)
 
 
 def test_fair_esm_reads_what_save_fair_esm_writes(
@@ -111,4 +111,4 @@ def test_fair_esm_reads_what_save_fair_esm_writes(
     with torch.serialization.safe_globals([argparse.Namespace]):
         theirs, _ = esm.pretrained.load_model_and_alphabet_local(path)
     got = fair_esm_outputs(theirs.eval(), PROBE)
-    assert not differences(got, fair_esm_outputs(model, PROBE), **SAME)
+    assert not differences(got, fair_esm_outputs(model, PROBE), PROCESSOR)

@@ -18,11 +18,13 @@ from esm2.alphabet import tokenize
 from esm2.catalog import CHECKPOINTS, DEMO_SLUG
 from esm2.engine.engine import Engine
 from esm2.errors import CheckpointError
+from esm2.numerics import TRANSFORMERS
 from esm2.runtime import DEMO_DIRECTORY, open_model
 from esm2.scoring import log_prob
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import SHAPES, random_fair_esm
-from tests.oracles import differences, our_outputs, transformers_outputs
+from tests.near import differences
+from tests.oracles import our_outputs, transformers_outputs
 from tests.proteins import SEQUENCES
 from training.card import CARD, RESULTS, card
 from training.evaluate import masked_perplexity
@@ -79,7 +81,7 @@ def test_transformers_loads_it_and_gives_the_same(demo, name):
     theirs = EsmForMaskedLM.from_pretrained(DEMO_DIRECTORY, attn_implementation="eager").float()
     alphabet = random_fair_esm(*SHAPES["tiny"], seed=0)
     want = transformers_outputs(theirs.eval(), alphabet, SEQUENCES[name])
-    wrong = differences(our_outputs(demo, SEQUENCES[name]), want, largest=1e-4, contacts=1e-4)
+    wrong = differences(our_outputs(demo, SEQUENCES[name]), want, TRANSFORMERS)
     assert not wrong, "\n".join(wrong)
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from esm2 import numerics
 from esm2.alphabet import MASK, tokenize
 from esm2.engine.engine import Engine
 from esm2.errors import SettingsError
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import random_fair_esm, save_hf
 from tests.natives import KERNELS, native
-from tests.oracles import Arrays, differences, everything, flat
+from tests.near import Arrays, differences
+from tests.oracles import everything, flat
 from tests.proteins import residues
 
 #: Every head_dim that the library knows, and a dimension that does not fill a tile of rows.
@@ -25,11 +27,15 @@ SHAPES = {16: (2, 64, 4), 24: (2, 96, 4), 32: (3, 96, 3), 64: (2, 128, 2)}
 LENGTHS = (1, 2, 5, 14, 29, 30, 31, 61, 127, 255, 256, 300)
 
 
-#: kernel, dtype, limit of the relative L2 of any output of an untrained model of three layers.
+#: Kernel and dtype.
 ROUNDED = [
-    ("torch-sdpa", "bfloat16", 0.02),
-    *((kernel, "bfloat16", 0.02) for kernel in KERNELS if kernel.endswith("bf16")),
-    *((kernel, "int8", 0.06) for kernel in KERNELS if kernel.endswith("bf16")),
+    ("torch-sdpa", "bfloat16"),
+    *(
+        (kernel, dtype)
+        for kernel in KERNELS
+        if kernel.endswith("bf16")
+        for dtype in ("bfloat16", "int8")
+    ),
 ]
 
 
@@ -76,14 +82,12 @@ def test_float32_equals_torch_in_every_output(root: Path, head_dim: int, kernel:
     reference = run(engine(path, "torch-sdpa"), asked)
     for length, own, expected in zip(LENGTHS, ours, reference, strict=True):
         assert own.keys() == expected.keys()
-        wrong = differences(own, expected, largest=1e-5, contacts=1e-5)
+        wrong = differences(own, expected, numerics.PROCESSOR)
         assert not wrong, f"{length} residues:\n" + "\n".join(wrong)
 
 
 @native
-@pytest.mark.parametrize(
-    ("kernel", "dtype"), [(k, "float32") for k in KERNELS] + [(k, d) for k, d, _ in ROUNDED[1:]]
-)
+@pytest.mark.parametrize(("kernel", "dtype"), [(k, "float32") for k in KERNELS] + ROUNDED[1:])
 def test_a_sequence_has_the_same_bits_in_any_company_and_with_any_threads(
     root: Path, kernel: str, dtype: str
 ) -> None:
@@ -129,8 +133,8 @@ def test_the_last_layer_is_computed_only_where_it_is_wanted_and_gives_the_same_b
             assert i % 3 == 2, "only every third has no maps to compare with"
 
 
-@pytest.mark.parametrize(("kernel", "dtype", "limit"), ROUNDED)
-def test_other_dtypes_are_near_float32(root: Path, kernel: str, dtype: str, limit: float) -> None:
+@pytest.mark.parametrize(("kernel", "dtype"), ROUNDED)
+def test_other_dtypes_are_near_float32(root: Path, kernel: str, dtype: str) -> None:
     path, layers = checkpoint(32, root), SHAPES[32][0]
     asked = requests(layers, (30, 100, 300))
     exact = run(engine(path, "torch-sdpa"), asked)
@@ -139,13 +143,13 @@ def test_other_dtypes_are_near_float32(root: Path, kernel: str, dtype: str, limi
             name: np.linalg.norm(own[name] - expected[name]) / np.linalg.norm(expected[name])
             for name in expected
         }
-        assert max(errors.values()) < limit, errors
+        assert max(errors.values()) < numerics.ROUNDED[dtype], errors
         assert errors[f"mean {layers}"] > 1e-5, "it is float32 after all"
 
 
 def test_a_model_that_the_library_does_not_know_is_computed_by_torch(tmp_path: Path) -> None:
     odd = save_hf(random_fair_esm(1, 40, 2, seed=1), tmp_path / "odd")
-    assert Engine.load(odd, "odd", device="cpu").decided.kernel == "torch-sdpa"
+    assert Engine.load(odd, "odd", device="cpu").decided.kernel in ("torch-onednn", "torch-sdpa")
     with pytest.raises(SettingsError, match="kernel 'native-avx2' cannot be used for"):
         Engine.load(odd, "odd", device="cpu", kernel="native-avx2")
 

@@ -15,12 +15,13 @@ import torch
 from transformers import EsmForMaskedLM
 
 from esm2.engine.engine import Engine
+from esm2.numerics import TRANSFORMERS
 from tests.checkpoints import inv_freq, save_hf
 from tests.conftest import Reference
-from tests.oracles import differences, fair_esm_outputs, our_outputs, transformers_outputs
+from tests.near import Limits, differences
+from tests.oracles import fair_esm_outputs, our_outputs, transformers_outputs
 from tests.proteins import LONG_SEQUENCES, SEQUENCES
 
-LIMITS = {"largest": 1e-4, "contacts": 1e-4}
 FEW = ("1 mask", "2 rare", "50, every letter", "300, many masks")
 
 
@@ -50,7 +51,7 @@ def test_every_output_at_every_layer_equals_transformers(
         for line in differences(
             our_outputs(ours.engine, sequences[name]),
             transformers_outputs(theirs, ours.model, sequences[name]),
-            **LIMITS,
+            TRANSFORMERS,
         )
     ]
     assert not wrong, "\n".join(wrong)
@@ -79,6 +80,7 @@ def test_settings_of_the_configuration_are_honoured(
     (directory / "config.json").write_text(json.dumps({**config, key: value}))
     ours = our_outputs(Engine.load(directory, "changed", device="cpu"), sequence)
     theirs = transformers_outputs(_load(directory), tiny.model, sequence)
-    assert not differences(ours, theirs, **LIMITS)
+    assert not differences(ours, theirs, TRANSFORMERS)
     before = fair_esm_outputs(tiny.model, sequence)
-    assert differences({moves: ours[moves]}, {moves: before[moves]}, largest=0.01, contacts=0.01)
+    moved = Limits("a setting", 0.01, 0.01)
+    assert differences({moves: ours[moves]}, {moves: before[moves]}, moved)

@@ -15,6 +15,7 @@ from transformers import EsmForMaskedLM
 from esm2.alphabet import tokenize
 from esm2.engine.engine import Engine
 from esm2.errors import ContactsUnavailable
+from esm2.numerics import FAIR_ESM
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import (
     SHAPES,
@@ -27,11 +28,11 @@ from tests.checkpoints import (
 )
 from tests.conftest import Reference
 from tests.loading import MODEL, live_tensors, load, refusal, write_with
-from tests.oracles import differences, fair_esm_outputs, our_outputs
+from tests.near import VISIBLE, differences
+from tests.oracles import fair_esm_outputs, our_outputs
 from tests.proteins import SEQUENCES
 
 PROBE = SEQUENCES["300, many masks"]
-EXACT = {"l2": 5e-6, "largest": 2e-5, "contacts": 1e-5}
 
 
 # --- what loads ----------------------------------------------------------------------------------
@@ -53,14 +54,14 @@ def test_every_hugging_face_layout_gives_fair_esm_numbers(
     tmp_path: Path, how: dict[str, Any]
 ) -> None:
     engine = load(save_hf(MODEL, tmp_path / "hf", **how))
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), FAIR_ESM)
 
 
 def test_what_transformers_saves_again_gives_the_same_numbers(tmp_path: Path) -> None:
     theirs = EsmForMaskedLM.from_pretrained(save_hf(MODEL, tmp_path / "official"))
     theirs.save_pretrained(tmp_path / "again")
     engine = load(tmp_path / "again")
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), FAIR_ESM)
 
 
 def test_what_transformers_saves_in_shards_gives_the_same_numbers(tmp_path: Path) -> None:
@@ -68,12 +69,12 @@ def test_what_transformers_saves_in_shards_gives_the_same_numbers(tmp_path: Path
     theirs.save_pretrained(tmp_path / "again", max_shard_size="100KB")
     assert (tmp_path / "again" / "model.safetensors.index.json").exists()
     engine = load(tmp_path / "again")
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), FAIR_ESM)
 
 
 def test_the_fair_esm_layout_gives_fair_esm_numbers(tmp_path: Path) -> None:
     engine = load(save_fair_esm(MODEL, tmp_path / "esm2_odd.pt"))
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), FAIR_ESM)
 
 
 @pytest.mark.parametrize("layout", ["safetensors", "bin", "pt"])
@@ -86,12 +87,12 @@ def test_weights_stored_in_float16_are_computed_with_in_float32(
         path = save_hf(MODEL, tmp_path / "half", container=layout, dtype=torch.float16)
     rounded = {name: tensor.half().float() for name, tensor in MODEL.state_dict().items()}
     want = fair_esm_outputs(changed(MODEL, rounded), PROBE)
-    assert not differences(our_outputs(load(path), PROBE), want, **EXACT)
+    assert not differences(our_outputs(load(path), PROBE), want, FAIR_ESM)
 
 
 def test_dead_and_tied_tensors_may_be_absent(tmp_path: Path) -> None:
     engine = load(write_with(tmp_path / "bare"))
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(MODEL, PROBE), FAIR_ESM)
 
 
 def test_each_layer_turns_by_its_own_inv_freq(tmp_path: Path) -> None:
@@ -99,9 +100,9 @@ def test_each_layer_turns_by_its_own_inv_freq(tmp_path: Path) -> None:
     other = changed(MODEL, {key: MODEL.state_dict()[key] * 0.8})
     engine = load(save_hf(other, tmp_path / "other"))
     outputs = our_outputs(engine, PROBE)
-    assert not differences(outputs, fair_esm_outputs(other, PROBE), **EXACT)
+    assert not differences(outputs, fair_esm_outputs(other, PROBE), FAIR_ESM)
     before = fair_esm_outputs(MODEL, PROBE)
-    wrong = differences(outputs, before, largest=1e-3, contacts=1e-3)
+    wrong = differences(outputs, before, VISIBLE)
     moved = {line.split(":")[0] for line in wrong}
     assert {"per_token 2", "per_token 3", "logits", "contacts", "attentions"} <= moved
     assert not moved & {"per_token 0", "per_token 1", "mean 0", "mean 1", "bos 0", "bos 1"}
@@ -138,7 +139,7 @@ def test_without_a_contact_head_only_contacts_are_refused(tmp_path: Path, layout
     outputs = engine.run([ForwardRequest(tokens, Want(logits=True, attentions=True))])[0]
     want = fair_esm_outputs(MODEL, PROBE)
     got = {"logits": outputs.logits, "attentions": outputs.attentions}
-    assert not differences(got, {name: want[name] for name in got}, **EXACT)
+    assert not differences(got, {name: want[name] for name in got}, FAIR_ESM)
 
 
 @pytest.mark.parametrize("part", ["weight", "bias"])
@@ -173,7 +174,7 @@ def test_an_output_matrix_of_its_own_is_used_where_the_configuration_says_so(
     untied = changed(MODEL, {"lm_head.weight": MODEL.embed_tokens.weight.flip(0)})
     own = {"lm_head.decoder.weight": untied.lm_head.weight}
     engine = load(write_with(tmp_path / "untied", {"tie_word_embeddings": False}, **own))
-    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(untied, PROBE), **EXACT)
+    assert not differences(our_outputs(engine, PROBE), fair_esm_outputs(untied, PROBE), FAIR_ESM)
 
 
 def test_an_output_matrix_of_its_own_that_is_missing_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from esm2.catalog import Shape
 from esm2.engine.engine import Engine
 from esm2.engine.weights import load_checkpoint
 from esm2.errors import ContactsUnavailable
+from esm2.numerics import FAIR_ESM
 from esm2.types import ForwardRequest, Want
+from tests.near import assert_near
 from tests.proteins import residues
 from training.contacts import Regression, attention_maps
 from training.export import export
@@ -49,7 +51,7 @@ def test_the_engine_gives_the_logits_of_the_model_that_learned(learner, tmp_path
         logits = learner(torch.from_numpy(np.stack(rows).astype(np.int64)), torch.arange(3 * 64))
     want = logits.view(3, 64, 33)[:, 1:-1].numpy()
     assert np.abs(want).max() > 1
-    np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max())
+    assert_near(got, want, FAIR_ESM)
 
 
 def test_a_fitted_head_gives_the_engine_the_contacts_it_was_fitted_to_give(learner, tmp_path):
@@ -62,7 +64,7 @@ def test_a_fitted_head_gives_the_engine_the_contacts_it_was_fitted_to_give(learn
     maps = attention_maps(model, sequence)
     want = 1 / (1 + np.exp(-(head.bias + np.tensordot(head.weight, maps, 1))))
     assert want.std() > 0.01
-    np.testing.assert_allclose(outputs.contacts, want, rtol=0, atol=1e-5)
+    assert_near(outputs.contacts, want, FAIR_ESM, "contacts")
 
 
 def test_a_checkpoint_without_a_head_refuses_contacts(learner, tmp_path):

@@ -9,7 +9,6 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from esm2.alphabet import tokenize
@@ -34,6 +33,7 @@ from esm2.runtime import (
 from esm2.service import Service
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, Outputs, Want
+from tests.near import assert_same
 
 PATIENCE = 20.0  # seconds until a test gives up; nothing waits for as long as that
 MEAN = Want(layers=(2,), mean=True)
@@ -142,7 +142,7 @@ def test_a_custom_checkpoint_answers_under_its_own_slug(reference):
         assert served.decided.shape == Shape(2, 32, 2)
         outputs = served.submit(request).result(PATIENCE)
     (expected,) = own.engine.run([request])
-    np.testing.assert_allclose(outputs.mean[2], expected.mean[2], rtol=0, atol=1e-6)
+    assert_same(outputs.mean[2], expected.mean[2])
 
 
 def test_an_official_slug_is_not_given_to_a_checkpoint_of_another_shape(reference):

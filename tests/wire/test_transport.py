@@ -10,9 +10,10 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
-import numpy as np
 import pytest
 import requests
+
+from tests.near import assert_same
 
 PATH = "/api/v2/my-slug/encode/"
 PROTEIN = "MAETAVINHKKRKNSPRIVQSNDLTEAAYSLSRDQKRMLYLFVDQIRKSDGTLQEHDGICEIHVAKYAEIFG" * 4
@@ -157,8 +158,8 @@ def test_many_callers_at_once_each_get_their_own_numbers(server, direct):
             ("mean_representations", want.mean[3]),
             ("bos_representations", want.bos[3]),
         ]:
-            np.testing.assert_allclose(np.float32(got[name]["3"]), array, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(np.float32(got["logits"]), want.logits, rtol=0, atol=1e-4)
+            assert_same(got[name]["3"], array)
+        assert_same(got["logits"], want.logits)
 
 
 @pytest.mark.parametrize("sent", ["whole", "half a body", "a head", "half a head", "nothing"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from esm2 import Model
+from tests.near import assert_same
 from tests.wire.digits import float32, is_float64_of_float32, read, written
 
 PATH = "/api/v2/my-slug/encode/"
@@ -218,11 +219,9 @@ def test_items_are_answered_in_order_and_numbered(server, direct):
     for sequence, result in zip(sequences, results, strict=True):
         want = expected(direct("my-slug"), ["mean", "logits", "contacts"], [-1], sequence)
         for key in ("logits", "contacts"):
-            np.testing.assert_allclose(float32(result[key]), want[key], rtol=0, atol=1e-4)
+            assert_same(float32(result[key]), want[key], key)
         mean = float32(result["mean_representations"][str(LAYERS)])
-        np.testing.assert_allclose(
-            mean, want["mean_representations"][str(LAYERS)], rtol=0, atol=1e-5
-        )
+        assert_same(mean, want["mean_representations"][str(LAYERS)])
 
 
 def test_as_many_items_as_are_published_are_answered(server):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.near import assert_same
 from tests.wire.digits import float32, is_float64_of_float32, read, written
 
 PATH = "/api/v2/my-slug/predict/"
@@ -83,7 +84,7 @@ def test_items_are_answered_in_order(server, direct):
     for sequence, result in zip(sequences, results, strict=True):
         assert "".join(result["sequence_tokens"]) == sequence
         [want] = direct("my-slug").predict([sequence])
-        np.testing.assert_allclose(float32(result["logits"]), want, rtol=0, atol=1e-4)
+        assert_same(float32(result["logits"]), want)
 
 
 def test_a_checkpoint_without_contact_head_predicts(server, direct):

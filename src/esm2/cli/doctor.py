@@ -40,7 +40,9 @@ def doctor(
             device_name,
             native_threads,
         )
+        from esm2.engine.engine import batch_invariant, kernels_for
         from esm2.engine.native import library
+        from esm2.numerics import company
         from esm2.types import Want
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
@@ -49,6 +51,11 @@ def doctor(
     print(f"\ndevice           {where} ({device_name(where)})")
     print(f"dtype            {arithmetic}")
     print(f"native library   {', '.join(library.instruction_sets()) or 'not here: torch computes'}")
+    kernel = kernels_for(CHECKPOINTS[0].shape, where, arithmetic)[0]
+    print(f"kernel           {kernel if isinstance(kernel, str) else kernel.name}")
+    limits = company(batch_invariant(kernel))
+    changed = f"{limits.largest:g} of the largest number at most" if limits.largest else "nothing"
+    print(f"company          changes {changed}, whatever else is computed with a sequence")
     print(f"weights cache    {hub.cache_directory()}")
     available = available_bytes(where)
     print(f"memory           {available / 2**30:.1f} GiB free on {where}")

@@ -19,6 +19,7 @@ from esm2.catalog import Shape
 from esm2.engine.contacts import ContactHead
 from esm2.engine.model import ESM2, Block, LanguageHead, Linear, Norm
 from esm2.engine.names import NamedTensors
+from esm2.engine.rotary import Rotary
 from esm2.errors import CheckpointError
 
 
@@ -61,7 +62,7 @@ class _Parts:
         self._config = config
         self._named = named
         self._tensors = tensors
-        self._inv_freqs: list[Tensor] = []
+        self._rotaries: list[Rotary] = []
 
     def model(self) -> ESM2:
         shape = self._config.shape
@@ -72,7 +73,7 @@ class _Parts:
             embedding=embedding,
             token_dropout=self._config.token_dropout,
             blocks=tuple(self._block(f"layers.{i}", shared) for i in range(shape.layers)),
-            inv_freqs=tuple(self._inv_freqs),
+            rotaries=tuple(self._rotaries),
             final_norm=self._norm("final_norm"),
             language_head=self._language_head(embedding),
             contact_head=self._contact_head(),
@@ -100,11 +101,11 @@ class _Parts:
         inv_freq = shared if own is None else own
         if inv_freq is None:
             raise self._error(f"missing tensor {self._spelled(name)}: it is never guessed")
-        for index, known in enumerate(self._inv_freqs):
-            if torch.equal(known, inv_freq):
+        for index, known in enumerate(self._rotaries):
+            if torch.equal(known.inv_freq, inv_freq):
                 return index
-        self._inv_freqs.append(inv_freq)
-        return len(self._inv_freqs) - 1
+        self._rotaries.append(Rotary(inv_freq))
+        return len(self._rotaries) - 1
 
     def _language_head(self, embedding: Tensor) -> LanguageHead:
         shape = self._config.shape

@@ -97,7 +97,7 @@ class Engine:
             contacts=loaded.model.contact_head is not None,
             pack_tokens=pack_tokens,
             threads=torch.get_num_threads() if native else 0,
-            batch_invariant=native or chosen == onednn.KERNEL,
+            batch_invariant=batch_invariant(chosen),
         )
         contacts = loaded.model.contact_head
         if not isinstance(chosen, Kernels):
@@ -174,6 +174,11 @@ def kernels_for(shape: Shape, device: torch.device, dtype: str) -> list[Kernels 
     if dtype in DTYPES:
         found.append(attention.KERNEL)
     return found
+
+
+def batch_invariant(kernel: Kernels | str) -> bool:
+    """Whether it gives a sequence the same bits in any company and with any number of threads."""
+    return isinstance(kernel, Kernels) or kernel == onednn.KERNEL
 
 
 def _choose_kernel(name: str, shape: Shape, device: torch.device, dtype: str) -> Kernels | str:

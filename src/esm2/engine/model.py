@@ -25,7 +25,7 @@ from esm2.catalog import Shape
 from esm2.engine.attention import Observer, attend
 from esm2.engine.contacts import ContactHead
 from esm2.engine.pack import Pack
-from esm2.engine.rotary import Turn, turn
+from esm2.engine.rotary import Rotary, Turn
 
 # Training masked 15 % of the tokens and replaced 80 % of those by <mask>: the embedding is scaled
 # as if as many were masked at inference. Source: token_dropout in esm/model/esm2.py.
@@ -74,7 +74,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """One transformer layer. `rotary` is the index of its inv_freq in `ESM2.inv_freqs`."""
+    """One transformer layer. `rotary` is the index of its own in `ESM2.rotaries`."""
 
     attention_norm: Norm
     query: Product
@@ -139,7 +139,7 @@ class ESM2:
         embedding: float32 (33, D).
         token_dropout: whether embeddings are scaled by the share of masks.
         blocks: N layers.
-        inv_freqs: the distinct rotary frequencies of the layers, (head_dim / 2,) each.
+        rotaries: the distinct ones of the layers; mostly one.
         contact_head: None when the checkpoint came without one.
     """
 
@@ -147,7 +147,7 @@ class ESM2:
     embedding: Tensor
     token_dropout: bool
     blocks: tuple[Block, ...]
-    inv_freqs: tuple[Tensor, ...]
+    rotaries: tuple[Rotary, ...]
     final_norm: Norm
     language_head: LanguageHead
     contact_head: ContactHead | None
@@ -168,7 +168,7 @@ class ESM2:
         """
         x = self._embed(pack)
         kept = {0: x} if 0 in keep else {}
-        turns = [turn(inv_freq, pack.positions, pack.longest) for inv_freq in self.inv_freqs]
+        turns = [rotary.turn(pack.positions, pack.longest) for rotary in self.rotaries]
         for index, block in enumerate(self.blocks[:depth]):
             rotate = turns[block.rotary]
             x = x + block.attention(x, self.shape.heads, pack, rotate, watch(index))

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Positions are computed so many at a time: a position's angle is then the same arithmetic whatever
+# the longest sequence of a pack, on every vector width.
+_BLOCK = 512
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
@@ -35,14 +39,35 @@ class Turn:
         return torch.cat((a * self.cos - b * self.sin, b * self.cos + a * self.sin), dim=-1)
 
 
-def turn(inv_freq: Tensor, positions: Tensor, longest: int) -> Turn:
-    """The rotation for tokens at these positions.
+class Rotary:
+    """One set of frequencies, and the cosines and sines of every position met so far.
 
     Args:
-        inv_freq: float32 (head_dim / 2,), radians a token.
-        positions: int64 (T,), each below `longest`.
-        longest: tokens of the longest sequence; angles are computed once for each position.
+        inv_freq: float32 (head_dim / 2,), radians a token; copied.
     """
-    steps = torch.arange(longest, device=inv_freq.device, dtype=inv_freq.dtype)
-    angles = torch.outer(steps, inv_freq)
-    return Turn(angles.cos()[positions].unsqueeze(1), angles.sin()[positions].unsqueeze(1))
+
+    def __init__(self, inv_freq: Tensor) -> None:
+        self.inv_freq = inv_freq.clone()
+        self._cos = self._sin = self.inv_freq.new_empty(0, len(inv_freq))
+
+    def tables(self, longest: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of `longest` positions at least, each float32 (P, head_dim / 2)."""
+        while len(self._cos) < longest:
+            start = len(self._cos)
+            steps = torch.arange(
+                start, start + _BLOCK, dtype=torch.float32, device=self.inv_freq.device
+            )
+            angles = torch.outer(steps, self.inv_freq)
+            self._cos = torch.cat((self._cos, angles.cos()))
+            self._sin = torch.cat((self._sin, angles.sin()))
+        return self._cos, self._sin
+
+    def turn(self, positions: Tensor, longest: int) -> Turn:
+        """The rotation for tokens at these positions.
+
+        Args:
+            positions: int64 (T,), each below `longest`.
+            longest: tokens of the longest sequence.
+        """
+        cos, sin = self.tables(longest)
+        return Turn(cos[positions].unsqueeze(1), sin[positions].unsqueeze(1))

@@ -22,6 +22,7 @@ import numpy as np
 
 from esm2 import budget
 from esm2.errors import EngineCrashed, EngineHung, Esm2Error, ModelUnavailable
+from esm2.numerics import KNOWN_ANSWER
 from esm2.types import Decided, Float, ForwardRequest, Outputs
 from esm2.watch import Restart, Watch, nobody
 from esm2.worker import channel
@@ -34,8 +35,6 @@ _LOADING = 900.0
 _ENDING = 5.0
 # Pauses before another try when a child cannot be started, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-# The answer to a known question may differ by this much between two children.
-_SAME = 1e-3
 
 
 class Loaded(Protocol):
@@ -169,7 +168,9 @@ class Worker:
                 raise ModelUnavailable(
                     self._slug, f"its weights changed on disk: they were {before.weights_sha256}"
                 )
-            if self._known is None or not np.allclose(known, self._known, rtol=0, atol=_SAME):
+            if self._known is None or not np.allclose(
+                known, self._known, rtol=0, atol=KNOWN_ANSWER
+            ):
                 raise ModelUnavailable(self._slug, "it gives another answer than before")
         except Esm2Error as error:
             self._child.kill()

@@ -13,12 +13,15 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from esm2.catalog import Shape
 from esm2.errors import EngineError
 
 LIBRARY = Path(__file__).parent / "libesm2.so"
 
 _INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2")  # the best first
+_ALLOWED = {"DEFAULT": (), "AVX2": ("avx2",)}  # by torch's name of what the CPU can do
 _HEAD_DIMS = (16, 24, 32, 64)
 _DIM_MULTIPLE = 32  # whole vectors and panels
 
@@ -149,11 +152,15 @@ def available(shape: Shape, dtype: str) -> list[Kernels]:
 
 
 def instruction_sets() -> list[str]:
-    """Those that the library was built for and this CPU has, the best first."""
+    """Those that the library was built for and this CPU has, the best first.
+
+    None beyond what torch may use: ATEN_CPU_CAPABILITY holds this library back as it does torch.
+    """
     library = _library()
     if library is None:
         return []
-    return [isa for isa in _INSTRUCTION_SETS if library.esm2_has(isa.encode())]
+    allowed = _ALLOWED.get(torch.backends.cpu.get_cpu_capability(), _INSTRUCTION_SETS)
+    return [isa for isa in allowed if library.esm2_has(isa.encode())]
 
 
 def _kernels(isa: str, dtype: str) -> _Table | None:

@@ -43,8 +43,8 @@ class NativeESM2:
         self._depth = model.shape.layers
         self._dim = model.shape.dim
         self._token_dropout = model.token_dropout
-        self._inv_freqs = [inv_freq.clone() for inv_freq in model.inv_freqs]
-        self._rotary = [block.rotary for block in model.blocks]
+        self._rotaries = model.rotaries
+        self._rotary_of = [block.rotary for block in model.blocks]
         embedding = model.embedding.clone()
         if model.token_dropout:
             embedding[MASK] = 0
@@ -106,7 +106,7 @@ class NativeESM2:
         scales = self._scales(pack)
         x = torch.empty(count, self._dim)
         kept = {layer: torch.empty(count, self._dim) for layer in keep}
-        tables = self._turn(pack.longest)
+        self._turn(pack.longest)
         watch = (library.Watch * len(maps))(*(_watch(reader) for reader in maps))
         job = library.Job(
             sequences=len(pack.lengths),
@@ -128,7 +128,6 @@ class NativeESM2:
             self._workspace = torch.empty(needed, dtype=torch.uint8)
         job.workspace = self._workspace.data_ptr()
         self._kernels.table.forward(self._model, job)
-        del tables
         return kept
 
     def language_head(self, x: Tensor) -> Tensor:
@@ -155,16 +154,11 @@ class NativeESM2:
             return torch.ones(len(pack.lengths))
         return torch_model.embedding_scale(pack)
 
-    def _turn(self, longest: int) -> list[Tensor]:
-        """Point every layer to the cosines and sines of its positions; keep what is returned."""
-        tables = []
-        for inv_freq in self._inv_freqs:
-            angles = torch.outer(torch.arange(longest, dtype=torch.float32), inv_freq)
-            tables += [angles.cos(), angles.sin()]
-        for layer, rotary in zip(self._layers, self._rotary, strict=True):
-            layer.cos = tables[2 * rotary].data_ptr()
-            layer.sin = tables[2 * rotary + 1].data_ptr()
-        return tables
+    def _turn(self, longest: int) -> None:
+        """Point every layer to the cosines and sines of its positions."""
+        tables = [rotary.tables(longest) for rotary in self._rotaries]
+        for layer, rotary in zip(self._layers, self._rotary_of, strict=True):
+            layer.cos, layer.sin = (table.data_ptr() for table in tables[rotary])
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a float32 copy that lives as long as the model."""
