@@ -1,23 +1,48 @@
-# make serve | test | check | docs | demo | bench | soak | page | native | sanitize. The first one that needs it makes .venv (.clients).
+# make serve | wheel | test | check | docs | demo | bench | soak | page | native | sanitize. The first one that needs it makes .venv (.clients).
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 .DEFAULT_GOAL := serve
-.PHONY: install clients serve test check docs demo bench soak page native sanitize clean
+.PHONY: install clients serve wheel test check docs demo bench soak page native sanitize clean
 
 install: .venv/.installed
 
-.venv/.installed: pyproject.toml constraints.txt
+# What serving needs. torch comes first: its CPU build, unless there is an NVIDIA driver, with which PyPI's brings CUDA.
+CPU_TORCH := $(shell command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
+TORCH := $(shell grep ^torch== constraints.txt)
+.venv/.serving: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "esm2 needs Python 3.11 or newer: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Installing esm2 into .venv, from constraints.txt: $(TORCH) (about 200 MB) ..."
+	@$(PYTHON) -m venv .venv
+	@$(if $(CPU_TORCH),$(PIP) --retries 0 --no-deps --index-url $(CPU_TORCH) $(TORCH) 2>/dev/null || )$(PIP) $(TORCH)
+	@echo "... esm2 and the libraries that serving, files and pictures need (about 200 MB); its C++ kernels are compiled ..."
+	@$(PIP) -e '.[all]'
+	@echo "... done: .venv/bin/esm2"
 	@touch $@
 
-serve: install
+.venv/.installed: .venv/.serving
+	@echo "Installing what the tests need: fair-esm, transformers, mypy, schemathesis, ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+serve: .venv/.serving
 	$(BIN)/esm2 serve
 
+# One file to install elsewhere; the README says how.
+wheel: .venv/.serving
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	@echo "pip install --extra-index-url https://download.pytorch.org/whl/cpu '$$(ls -t dist/esm2-*.whl | head -n 1)[all]'"
+
 # Passive: threads that wait do not spin on the cores that the other processes need.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+# What is computed and what is sent, once more as a CPU without AVX-512 does it; what is computed, as torch does it alone.
+ENGINE := $(addprefix tests/engine/test_,company.py native.py parity_fair_esm.py parity_transformers.py weights.py)
+SENT := $(addprefix tests/wire/test_,company.py v1.py v2_encode.py v2_predict.py v2_documentation.py v3.py v3_score.py generations.py client.py) \
+	tests/unit/test_local.py tests/unit/test_marginals.py tests/clients/test_numbers.py
 test: install check clients
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) -q $(ENGINE) $(SENT)
+	ATEN_CPU_CAPABILITY=default $(PYTEST) -q $(ENGINE) tests/wire/test_company.py
 
 clients: install
 	$(BIN)/python tools/clients.py

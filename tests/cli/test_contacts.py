@@ -155,8 +155,8 @@ def test_a_picture_may_be_all_that_is_wanted(command, tmp_path):
 @pytest.mark.parametrize(
     ("hidden", "arguments", "advice"),
     [
-        ("matplotlib", ["--picture", "x.png"], "esm2[plots]"),
-        ("biotite", ["--pdb", "x.pdb"], "esm2[structure]"),
+        ("matplotlib", ["--picture", "x.png"], "'matplotlib>=3.9'"),
+        ("biotite", ["--pdb", "x.pdb"], "pip install 'biotite>="),
     ],
 )
 def test_what_is_not_installed_is_told_before_anything_is_computed(

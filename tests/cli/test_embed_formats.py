@@ -167,8 +167,8 @@ def test_a_link_stays_and_what_it_points_to_is_written(embed, tmp_path):
 @pytest.mark.parametrize(
     ("output", "blocked", "line"),
     [
-        ("x.h5", "h5py", "esm2: this needs h5py: pip install 'esm2[h5]'"),
-        ("x.parquet", "pyarrow", "esm2: this needs pyarrow: pip install 'esm2[parquet]'"),
+        ("x.h5", "h5py", "esm2: this needs h5py: pip install 'h5py>=3.12'"),
+        ("x.parquet", "pyarrow", "esm2: this needs pyarrow: pip install 'pyarrow>=18'"),
     ],
 )
 def test_a_format_that_needs_an_extra_says_which(tmp_path, output, blocked, line):

@@ -201,7 +201,7 @@ def test_models_without_huggingface_hub_says_what_to_install(environment):
         check=True,
     )
     assert DEMO_SLUG in done.stdout
-    assert "pip install 'esm2[torch]'" in done.stderr
+    assert "'torch>=2.6'" in done.stderr
 
 
 # --- start-up ----------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def test_an_error_keeps_its_data(name, data):
         ("ShuttingDown", "try again later"),
         ("ServerUnreachable", "is `esm2 serve` running there?"),
         ("UnexpectedReply", "is this the address of an esm2 server?"),
-        ("MissingExtra", "pip install 'esm2[torch]'"),
+        ("MissingExtra", "'torch>=2.6'"),
     ],
 )
 def test_a_message_says_what_to_do(name, advice):

@@ -330,4 +330,4 @@ def test_without_matplotlib_the_extra_is_named():
         "except MissingExtra as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'esm2[plots]'" in done.stdout
+    assert "pip install 'logomaker>=0.8.6' 'matplotlib>=3.9'" in done.stdout

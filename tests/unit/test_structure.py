@@ -185,7 +185,7 @@ def test_without_biotite_the_extra_is_named(tmp_path):
         "except MissingExtra as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "this needs biotite: pip install 'esm2[structure]'\n"
+    assert done.stdout == "this needs biotite: pip install 'biotite>=1.2'\n"
 
 
 # --- the place in a sequence -------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from esm2.errors.base import Esm2Error
+from esm2.errors.extras import install_line
 
 
 class Unauthenticated(Esm2Error):
@@ -237,4 +238,4 @@ class MissingExtra(SettingsError):
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(f"this needs {package}: pip install 'esm2[{extra}]'")
+        super().__init__(f"this needs {package}: {install_line(extra)}")
