@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import over_http
+from benchmarks import kernels, over_http
 from benchmarks import page as waited
 from benchmarks.reliability import table as measured
 from benchmarks.speed import table as speed
@@ -92,7 +92,7 @@ def page() -> str:
 
 def numbers() -> str:
     """docs/numerics.md with the contract filled in."""
-    return _filled(NUMERICS, {"esm2.numerics": contract})
+    return _filled(NUMERICS, {"esm2.numerics": contract, "benchmarks.kernels": kernels.tables})
 
 
 def contract() -> str:

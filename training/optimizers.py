@@ -1,12 +1,8 @@
-"""One optimizer out of two, over float32 masters of a model that computes in bfloat16.
+"""One optimizer out of two, over float32 masters of a model that may compute in bfloat16.
 
-    gradients (bfloat16, summed in float32) -> Muon   matrices of the layers
-                                            -> AdamW  everything else
-    masters (float32) -> copied into the model
-
-Muon gives the update of a matrix equal singular values, so that no direction waits for the others.
-Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon; learning rates in AdamW's units as
-in Liu et al. 2025, arXiv:2502.16982.
+gradients (of the model's dtype, summed in float32) -> Muon   matrices of the layers
+                                                    -> AdamW  everything else
+masters (float32) -> copied into the model
 """
 
 from __future__ import annotations
@@ -16,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.muon import Muon
 from training.recipe import Recipe
 
 _BETAS = (0.9, 0.98)
@@ -27,18 +24,14 @@ class Masters:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self._recipe = recipe
         self._working = dict(model.named_parameters())
+        dtype = next(iter(self._working.values())).dtype
         self.weights = {name: p.detach().float().clone() for name, p in self._working.items()}
         matrices = [
             w for name, w in self.weights.items() if name.startswith("layers.") and w.ndim == 2
         ]
         others = [w for w in self.weights.values() if all(w is not m for m in matrices)]
         self._optimizers = (
-            torch.optim.Muon(
-                matrices,
-                lr=recipe.matrix_rate,
-                weight_decay=recipe.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            ),
+            Muon(matrices, recipe.matrix_rate, recipe.weight_decay, dtype),
             torch.optim.AdamW(others, lr=recipe.other_rate, betas=_BETAS, weight_decay=0.0),
         )
         self._peaks = (recipe.matrix_rate, recipe.other_rate)

@@ -52,6 +52,15 @@ def launch(recipe: Recipe, data: Path, out: Path, processes: int) -> None:
     torch.multiprocessing.spawn(_work, arguments, nprocs=processes)
 
 
+def native_dtype() -> torch.dtype:
+    """bfloat16 where the processor multiplies it, which is three times as fast as float32 there.
+
+    Elsewhere it is emulated, three times slower than float32.
+    """
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
 def _work(rank: int, processes: int, recipe: Recipe, data: Path, out: Path, meeting: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -74,7 +83,8 @@ class _Run:
         self._windows = {crop: Windows(proteins, crop) for _, crop in recipe.crops}
         self._valid = hidden_once(read_tokens(data / "valid.fasta.gz"))[rank::processes]
         torch.manual_seed(recipe.seed)
-        self._model = Learner(recipe.shape).bfloat16()
+        self._dtype = native_dtype()
+        self._model = Learner(recipe.shape).to(self._dtype)
         self._masters = Masters(self._model, recipe)
         self._step = 0
         self._tokens = 0
@@ -134,7 +144,7 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Masked perplexity in bfloat16; `training/evaluate.py` has the one of the engine."""
+        """Masked perplexity as it is learned; `training/evaluate.py` has the one of the engine."""
         totals = torch.zeros(2, dtype=torch.float64)  # nats, positions
         for batch in self._valid:
             logits = self._logits(batch)[:, AMINO_ACID_COLUMNS]
@@ -150,6 +160,7 @@ class _Run:
             "tokens": self._tokens,
             "crop": self._recipe.crop(self._step - 1),
             "rate": round(self._recipe.rate(self._step - 1), 4),
+            "dtype": str(self._dtype).removeprefix("torch."),
             "loss": round(float(np.mean(losses)), 4),
             "tokens_per_second": round((self._tokens - tokens_then) / seconds),
         }
