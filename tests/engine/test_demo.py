@@ -32,7 +32,7 @@ from training.recipe import DEMO
 
 WEIGHTS = DEMO_DIRECTORY / "model.safetensors"
 FIGURES = json.loads((RESULTS / "figures.json").read_bytes())
-DATA = Path(__file__).parents[3] / "shared" / "data"
+HELD_OUT = Path(__file__).parents[1] / "data" / "valid.fasta.gz"
 
 #: UniProt P01112 (H-Ras), P99999 (cytochrome c), P0CG48 (ubiquitin), P61626 (lysozyme C), human.
 REAL = (
@@ -70,9 +70,8 @@ def test_its_figures_are_those_it_was_made_for():
     assert FIGURES["contacts"]["ratio"] >= 2
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the held-out proteins are not on this machine")
 def test_measured_again_its_perplexity_is_the_committed_one(demo):
-    found = masked_perplexity(demo, DATA / "valid.fasta.gz")
+    found = masked_perplexity(demo, HELD_OUT)
     assert found == pytest.approx(FIGURES["masked_perplexity"], abs=0.002)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,9 @@ from esm2.catalog import DEMO_SLUG, SLUGS, Shape, find
 from esm2.errors import ContactsUnavailable, NoReference
 from esm2.types import Executor, ForwardRequest, Outputs, Want
 from esm2.verify import Case, Comparison
+from tools import reference
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT.parent / "shared" / "golden"
 PACKAGED = ROOT / "src" / "esm2" / "reference"
 
 
@@ -82,17 +80,6 @@ def failed(compared: list[Comparison]) -> set[tuple[str, str, str]]:
 
 def key(case: Case) -> tuple[str, str, str]:
     return case.name, case.label, case.measure
-
-
-def load(path: Path) -> ModuleType:
-    """A script of tools/, as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 #: One case of each kind and measure, over all slugs.
@@ -362,21 +349,24 @@ def test_the_files_stay_small_and_hold_no_pickle():
             assert all(archive[name].dtype.kind in "fuU" for name in archive.files)
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the originals are not in this checkout")
+@pytest.mark.skipif(
+    not reference.GOLDEN.is_dir(),
+    reason=f"needs the recordings it was made of, 5 MB in {reference.GOLDEN}; whose they are and"
+    " where they were published: src/esm2/reference/README.md",
+)
 @pytest.mark.parametrize("slug", SLUGS)
 def test_the_committed_files_are_what_the_tool_makes_of_the_originals(slug, tmp_path):
-    tool = load(ROOT / "tools" / "reference.py")
     made = tmp_path / "made.npz"
-    tool.write(made, tool.recordings(slug, GOLDEN))
+    reference.write(made, reference.recordings(slug, reference.GOLDEN))
     assert made.read_bytes() == (PACKAGED / f"{slug}.npz").read_bytes()
 
 
 def test_a_reference_file_is_read_back_as_it_was_written(tmp_path):
-    tool = load(ROOT / "tools" / "reference.py")
     tokens = np.array([BOS, 20, 15, EOS], dtype=np.uint8)
     mean = np.array([0.5, -3.0], dtype=np.float32)
     path = tmp_path / "own.npz"
-    tool.write(path, [tool.Recording("one", "here", "float32", tokens, {"mean/2": mean})])
+    recording = reference.Recording("one", "here", "float32", tokens, {"mean/2": mean})
+    reference.write(path, [recording])
 
     largest, cosine = verify.read(path, Shape(2, 2, 1))
 

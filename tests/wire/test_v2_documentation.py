@@ -1,7 +1,6 @@
 """The programs of BioLM's ESM-2 API page, word for word; only the host and the slug are ours.
 
-They are cut out of the page when the test runs. One correction: the Python programs use `os`
-without importing it.
+One correction: the Python programs use `os` without importing it.
 """
 
 from __future__ import annotations
@@ -22,26 +21,16 @@ from esm2.numerics import PROCESSOR
 from tests.near import assert_near
 from tests.wire.server import PATIENCE, Server, environment
 
-PAGE = Path(__file__).parents[3] / "shared" / "biolm-esm2-api-v2.txt"
+PROGRAMS = Path(__file__).parents[1] / "data" / "biolm"
 THEIR_HOST_AND_SLUG = "https://biolm.ai/api/v2/esm2-650m/"
 SLUG = "esm2-8m"
 SHAPES = {"mean": (320,), "contacts": (251, 251), "logits": (251, 20), "attentions": (6, 251)}
 
-#: Language -> first and last line of each of its programs on the page.
-FENCES = {
-    "curl": (r"^curl --location ", r"^\}'$"),
-    "python": (r"^import requests$", r"^print\(response\.text\)$"),
-    "r": (r"^library\(RCurl\)$", r"^cat\(res\)$"),
-}
-
 
 def program(language: str, action: str) -> str:
     """The page's program that calls an action."""
-    if not PAGE.exists():
-        pytest.skip(f"BioLM's documentation is not here ({PAGE})")
-    first, last = FENCES[language]
-    found = re.findall(f"{first}.*?{last}", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    [text] = [text for text in found if f"{THEIR_HOST_AND_SLUG}{action}/" in text]
+    text = (PROGRAMS / f"{action}.{language}.txt").read_text(encoding="utf-8")
+    assert f"{THEIR_HOST_AND_SLUG}{action}/" in text
     return text
 
 

@@ -7,110 +7,80 @@ ones because the models do; what a number means is proven against fair-esm in te
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.wire.dialects import COLUMNS, PROTEIN, V3
-from tests.wire.digits import Digits, is_float64_of_float32, read, written
+from tests.wire.digits import Digits, is_float64_of_float32, read
+from tests.wire.forms import OURS, cut_form, form, recorded_forms
 from tests.wire.refusals import ALL, Refusal
 from tests.wire.test_v2_errors import check
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+RECORDED = recorded_forms()
 WHOLE = (
     *("8m_encode", "150m_encode", "650m_encode"),
     *("8m_predict", "35m_predict", "150m_predict", "650m_predict"),
 )
-#: Theirs -> name, ours -> name. Nothing else depends on the model.
-THEIR_DIM = {320: "D", 480: "D", 640: "D", 1280: "D", 2560: "D"}
-OUR_DIM = {48: "D"}
 #: The request for 35m asks for layer 6, which our model of 3 layers does not have.
 OUR_LAYERS = {6: 1}
-CUT = "... (truncated for documentation)"
 
 
 def recording(name: str) -> dict[str, Any]:
-    path = GOLDEN / f"v3_esm2-{name}.json"
-    if not path.exists():
-        pytest.skip(f"BioLM's recorded answers are not here ({path})")
-    return read(path.read_bytes())
+    return RECORDED[f"v3_esm2-{name}"]
 
 
-def asked(server, recorded: dict[str, Any], action: str) -> dict[str, Any]:
-    """Our answer to the request of a recorded one."""
-    request = recorded["request_used"]
+def asked(server, recorded: dict[str, Any], action: str) -> list[dict[str, Any]]:
+    """Our results for the request of a recorded answer."""
+    request = recorded["request"]
     layers = request.get("params", {}).get("repr_layers", [-1])
     params = request.get("params", {}) | {"repr_layers": [OUR_LAYERS.get(n, n) for n in layers]}
     answer = server.post(V3.path("my-slug", action), request | {"params": params})
     assert answer.status == 200, answer.body[:500]
-    return read(answer.body)
-
-
-def skeleton(value: Any, dims: dict[int, str]) -> Any:
-    """Keys in order, nesting, lengths and kinds; the dimension of a model by its name."""
-    if isinstance(value, dict):
-        # Absent from every recording that is not cut, there in most of those that are.
-        return [(k, skeleton(v, dims)) for k, v in value.items() if k != "sequence_index"]
-    if isinstance(value, list):
-        parts = [skeleton(part, dims) for part in value]
-        if all(part == parts[0] for part in parts):
-            return [dims.get(len(parts), len(parts)), parts[0]]
-        return parts
-    return "number" if isinstance(value, Digits) else type(value).__name__
-
-
-def keys(value: Any) -> Any:
-    """Keys in order and kinds, without the lengths, which a cut recording has lost."""
-    if isinstance(value, dict):
-        return [(key, keys(part)) for key, part in value.items()]
-    if isinstance(value, list):
-        return [keys(value[0])]
-    return "number" if isinstance(value, Digits) else type(value).__name__
+    content = read(answer.body)
+    assert list(content) == ["results"]
+    return content["results"]
 
 
 # --- as recorded -----------------------------------------------------------------------------
 
 
+def unnumbered(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without its sequence_index, which only some of the recorded ones have."""
+    return {key: value for key, value in result.items() if key != "sequence_index"}
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_our_answer_is_built_like_the_recorded_one(server, name):
     recorded = recording(name)
-    ours = asked(server, recorded, name.partition("_")[2])
-    assert skeleton(ours, OUR_DIM) == skeleton(recorded["response"], THEIR_DIM)
+    results = [unnumbered(result) for result in asked(server, recorded, name.partition("_")[2])]
+    assert form({"results": results}, OURS) == recorded["form"]
 
 
 @pytest.mark.parametrize("model", ["8m", "35m", "150m", "650m", "3b"])
 def test_keys_come_in_the_recorded_order_with_sequence_index_first(server, model):
     recorded = recording(f"{model}_encode_prefix")
-    for ours, theirs in zip(
-        asked(server, recorded, "encode")["results"],
-        recorded["response_prefix"]["results"],
-        strict=True,
-    ):
+    for ours, theirs in zip(asked(server, recorded, "encode"), recorded["results"], strict=True):
         assert next(iter(ours)) == "sequence_index"
-        assert keys(ours)["sequence_index" not in theirs :] == keys(theirs)
-        if "sequence_index" in theirs:
-            assert ours["sequence_index"] == theirs["sequence_index"]
+        assert cut_form(ours if theirs["said"] else unnumbered(ours)) == theirs["form"]
+        for key, said in theirs["said"].items():
+            assert ours[key] == said
 
 
 @pytest.mark.parametrize("model", ["35m", "3b", "650m", "8m"])
 def test_a_prediction_begins_like_the_recorded_one(server, model):
     recorded = recording(f"{model}_predict_prefix")
-    for ours, theirs in zip(
-        asked(server, recorded, "predict")["results"],
-        recorded["response_prefix"]["results"],
-        strict=True,
-    ):
-        assert keys(ours) == keys(theirs)
+    for ours, theirs in zip(asked(server, recorded, "predict"), recorded["results"], strict=True):
+        assert cut_form(ours) == theirs["form"]
         for key in ("sequence_tokens", "vocab_tokens"):
-            begin = [token for token in theirs[key] if token != CUT]
+            begin = theirs["said"][key]
             assert begin
             assert ours[key][: len(begin)] == begin
 
 
 @pytest.mark.parametrize("name", [*WHOLE, "35m_encode"])
 def test_their_digits_are_the_ones_we_write(name):
-    digits = list(written(recording(name)["response"]))
+    digits = [Digits(each) for each in recording(name)["digits"].split()]
     assert len(digits) >= 180
     assert [each for each in digits if not is_float64_of_float32(each)] == []
 
