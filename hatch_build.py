@@ -34,7 +34,7 @@ _AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-widt
 _INSTRUCTION_SETS = {
     "avx2": "-mavx2 -mfma",
     "avx512": _AVX512,
-    "avx512bf16": f"{_AVX512} -mavx512bf16 -mavx512vnni",
+    "avx512bf16": f"{_AVX512} -mavx512bf16",
 }
 
 

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from esm2.alphabet import AMINO_ACID_COLUMNS
+from esm2.engine.device import has_bfloat16
 from training.model import Learner
 from training.optimizers import Masters
 from training.proteins import Batch, Windows, hidden_once, homologues, read_tokens
@@ -57,8 +58,7 @@ def native_dtype() -> torch.dtype:
 
     Elsewhere it is emulated, three times slower than float32.
     """
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_bfloat16() else torch.float32
 
 
 def _work(rank: int, processes: int, recipe: Recipe, data: Path, out: Path, meeting: Path) -> None:

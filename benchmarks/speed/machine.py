@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGES = (
     *("esm2", "torch", "numpy", "safetensors", "fair-esm", "transformers"),
-    *("onnxruntime", "onnx", "openvino", "nncf"),
+    *("onnxruntime", "onnx", "openvino", "nncf", "esm-cpp"),
 )
 
 #: (family, first model, last model) of AMD's server and desktop parts, as the kernel numbers them.

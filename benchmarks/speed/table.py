@@ -35,12 +35,14 @@ _FAMILIES = {
     "transformers": ("transformers",),
     "sorted": ("transformers-sorted",),
     "ONNX Runtime": ("onnxruntime",),
+    "esm.cpp float32": ("esm.cpp-float32",),
+    "esm.cpp int8": ("esm.cpp-int8",),
     "OpenVINO float32": _openvino("float32"),
     "OpenVINO bfloat16": _openvino("bfloat16"),
     "OpenVINO int8": _openvino("int8", "int8-static"),
 }
 
-#: Rivals of the second table, and OpenVINO in the dtype of the line.
+#: Rivals of the second table, beside esm.cpp and OpenVINO in the dtype of the line.
 _RIVALS = ("fair-esm", "transformers", "sorted", "ONNX Runtime")
 
 #: Above this share of the machine taken by other programs, a measurement is marked.
@@ -144,12 +146,13 @@ def _own(rows: Sequence[Row]) -> str:
     ]
     columns = ("workload", "shape", "dtype", "seconds", "tokens/s", "GFLOP/s", "of peak")
     errors = ("max abs", "worst cosine")
-    return _markdown([*columns, *_RIVALS, "OpenVINO", *errors], lines)
+    return _markdown([*columns, *_RIVALS, "esm.cpp", "OpenVINO", *errors], lines)
 
 
 def _line(row: Row, medians: Mapping[str, float]) -> list[str]:
     dtype = row["engine"].removeprefix("esm2-")
-    families = [_FAMILIES[rival] for rival in _RIVALS] + [_FAMILIES[f"OpenVINO {dtype}"]]
+    families = [_FAMILIES[rival] for rival in _RIVALS]
+    families += [_FAMILIES.get(f"{rival} {dtype}", ()) for rival in ("esm.cpp", "OpenVINO")]
     best = [min((medians[e] for e in family if e in medians), default=None) for family in families]
     accuracy, share = row["accuracy"] or {}, row["share_of_peak"]
     exact = accuracy.get("reference") == row["engine"]

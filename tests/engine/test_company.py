@@ -9,6 +9,7 @@ import functools
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from tests.conftest import Reference
 from tests.natives import KERNELS
 from tests.near import Arrays, company, differences
 from tests.oracles import KINDS, everything, flat
-from tests.proteins import SEQUENCES
+from tests.proteins import SEQUENCES, residues
 
 #: The kernels of this machine that promise bits.
 INVARIANT = [*KERNELS, *([onednn.KERNEL] if onednn.available() else [])]
@@ -124,6 +125,31 @@ def test_the_number_of_threads_does_not_change_an_output(
     assert not differences(*outputs, company())
 
 
+@pytest.mark.parametrize("kernel", INVARIANT)
+def test_threads_do_not_change_one_bit_of_long_sequences(
+    engines: Callable[[str, int], Engine], kernel: str
+) -> None:
+    """Long enough that torch would share out the elements of an L x L matrix."""
+    for length in (182, 183, 257, 301):
+        request = ForwardRequest(tokenize("".join(residues(length))), everything(3))
+        outputs = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            outputs.append(_alone(engines(kernel, threads), request))
+        for other in outputs[1:]:
+            assert not differences(other, outputs[0], BITS), length
+
+
+@pytest.mark.parametrize("kernel", INVARIANT)
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 301])
+def test_contacts_are_symmetric_to_the_bit(
+    engines: Callable[[str, int], Engine], kernel: str, length: int
+) -> None:
+    request = ForwardRequest(tokenize("".join(residues(length))), Want(contacts=True))
+    contacts = _alone(engines(kernel, 1), request)["contacts"]
+    assert np.array_equal(contacts, contacts.T)
+
+
 def test_without_prepacked_products_company_changes_less_than_it_may(
     engines: Callable[[str, int], Engine],
 ) -> None:
@@ -138,8 +164,8 @@ def test_a_want_of_nothing_gives_nothing(reference: Callable[[str], Reference]) 
     assert _alone(engine, ForwardRequest(tokenize("MKT"), Want(layers=(0, 1)))) == {}
 
 
-residue = st.sampled_from([*TOKENS[4:31], "<mask>"])
-sequence = st.lists(residue, min_size=1, max_size=80).map("".join)
+letter = st.sampled_from([*TOKENS[4:31], "<mask>"])
+sequence = st.lists(letter, min_size=1, max_size=80).map("".join)
 layer_sets = st.sets(st.integers(0, 3)).map(lambda chosen: tuple(sorted(chosen)))
 asked = st.builds(
     lambda text, want: ForwardRequest(tokenize(text), want),

@@ -11,7 +11,9 @@ import torch
 
 from esm2 import numerics
 from esm2.alphabet import MASK, tokenize
+from esm2.catalog import Shape
 from esm2.engine.engine import Engine
+from esm2.engine.native import library
 from esm2.errors import SettingsError
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import random_fair_esm, save_hf
@@ -31,10 +33,9 @@ LENGTHS = (1, 2, 5, 14, 29, 30, 31, 61, 127, 255, 256, 300)
 ROUNDED = [
     ("torch-sdpa", "bfloat16"),
     *(
-        (kernel, dtype)
-        for kernel in KERNELS
-        if kernel.endswith("bf16")
+        (kernel.name, dtype)
         for dtype in ("bfloat16", "int8")
+        for kernel in library.available(Shape(*SHAPES[32]), dtype)
     ),
 ]
 
@@ -164,7 +165,18 @@ def test_dtypes_that_a_device_does_not_have_are_refused(root: Path) -> None:
         Engine.load(path, "random", device="cpu", dtype="int8", kernel="torch-sdpa")
 
 
+def test_bfloat16_is_refused_where_it_would_be_slower_than_float32(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint(16, root)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.raises(SettingsError, match=r"no instructions for bfloat16.*use float32"):
+        Engine.load(path, "random", device="cpu", dtype="bfloat16")
+    kept = Engine.load(path, "random", device="cpu", dtype="bfloat16", kernel="torch-sdpa")
+    assert kept.decided.dtype == "bfloat16"
+
+
 def test_int8_is_refused_where_the_library_cannot(tmp_path: Path) -> None:
     odd = save_hf(random_fair_esm(1, 40, 2, seed=1), tmp_path / "odd")
-    with pytest.raises(SettingsError, match="computed only by the native library"):
+    with pytest.raises(SettingsError, match=r"only by the native library.*AVX-512 VNNI"):
         Engine.load(odd, "odd", device="cpu", dtype="int8")

@@ -5,6 +5,7 @@
     transformers              batches of 8 in the order given, sdpa; contacts need eager attention
     transformers-sorted       the same, sorted by length
     onnxruntime               exported from transformers, one sequence a call
+    esm.cpp-*                 one sequence a call; its scan in packs; int8 without calibration
     openvino-*-latency        exported from transformers, one sequence a call on all cores
     openvino-*-throughput     one sequence a call, one stream a core, the longest first
       -int8-                  weights int8, activations quantised as they come, the rest bfloat16
@@ -48,6 +49,8 @@ ENGINES: dict[str, Entry] = {
     "transformers": Entry("hugging_face", "float32", options={"order": "given"}),
     "transformers-sorted": Entry("hugging_face", "float32", options={"order": "sorted"}),
     "onnxruntime": Entry("onnx_runtime", "float32", "onnx"),
+    "esm.cpp-float32": Entry("esm_cpp_runtime", "float32", options={"dtype": "float32"}),
+    "esm.cpp-int8": Entry("esm_cpp_runtime", "int8", options={"dtype": "int8"}),
     **{
         f"openvino-{name}-{mode}": _openvino(dtype, graph, precision, mode)
         for name, dtype, graph, precision in (

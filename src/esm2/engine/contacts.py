@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 
@@ -62,5 +63,17 @@ class ContactSum:
         self.half.addmm_(scaled.T, sums, alpha=-0.5)
 
     def probabilities(self) -> Tensor:
-        """Contact probabilities, float32 (L, L), symmetric, once all layers were added."""
-        return (self.half + self.half.T).add_(self._head.bias).sigmoid_()
+        """Contact probabilities, float32 (L, L), symmetric to the bit, once all layers were added.
+
+        Not by torch's sigmoid on the CPU: what does not fill a vector register goes through
+        another one, and where that is depends on the number of threads.
+        """
+        logits = (self.half + self.half.T).add_(self._head.bias)
+        if logits.device.type != "cpu":
+            return logits.sigmoid_()
+        odds = logits.numpy()  # the same memory
+        with np.errstate(over="ignore"):
+            np.exp(np.negative(odds, out=odds), out=odds)
+        odds += 1
+        np.reciprocal(odds, out=odds)
+        return logits

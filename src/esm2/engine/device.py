@@ -57,6 +57,14 @@ def choose_dtype(name: str, device: torch.device) -> str:
     return name
 
 
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; where that is emulated, float32 is faster."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(has) and torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "AVX2")
+
+
 def device_name(device: torch.device) -> str:
     """What the device is, for a person."""
     if device.type == "cuda":

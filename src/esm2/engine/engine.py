@@ -20,7 +20,7 @@ from esm2.catalog import Shape, weights_kind
 from esm2.engine import attention, onednn
 from esm2.engine.attention import Observer
 from esm2.engine.contacts import ContactHead
-from esm2.engine.device import DTYPES, choose_device, choose_dtype
+from esm2.engine.device import DTYPES, choose_device, choose_dtype, has_bfloat16
 from esm2.engine.mapped import let_go
 from esm2.engine.model import ESM2, Linear, Product
 from esm2.engine.native import library
@@ -188,13 +188,18 @@ def _choose_kernel(name: str, shape: Shape, device: torch.device, dtype: str) ->
         SettingsError: there is none for the dtype, or not the one that was asked for.
     """
     found = kernels_for(shape, device, dtype)
+    if name == "auto" and dtype == "bfloat16" and device.type == "cpu" and not has_bfloat16():
+        raise SettingsError(
+            "this CPU has no instructions for bfloat16, which would be slower than float32 here;"
+            " use float32 (--dtype)"
+        )
     for kernel in found:
         if name in ("auto", kernel.name if isinstance(kernel, Kernels) else kernel):
             return kernel
     if not found:
         raise SettingsError(
             f"dtype {dtype} is computed only by the native library, which cannot on {device}"
-            f" for {shape}: it needs a CPU with AVX-512 BF16 and VNNI"
+            f" for {shape}: it needs a CPU with AVX-512 VNNI"
         )
     raise SettingsError(f"kernel {name!r} cannot be used for {shape} in {dtype} on {device}")
 

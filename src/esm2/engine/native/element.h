@@ -12,6 +12,7 @@ struct Float32 {
   static V multiply_add(V sums, uint32_t activation, Words weights) {
     return fma(broadcast(__builtin_bit_cast(float, activation)), as_floats(weights), sums);
   }
+  static V load(const float *p) { return ::load(p); }
   static void store(float *p, V v) { ::store(p, v); }
   static float to_float(float x) { return x; }
   static uint32_t bits(float x) { return __builtin_bit_cast(uint32_t, x); }
@@ -50,10 +51,10 @@ struct BFloat16 {  // also what is between the products of bytes
 };
 #endif
 
-#ifdef __AVX512VNNI__
+#ifdef __AVX512F__
 // Activations without, weights with a sign. Sums are whole numbers in the place of floats, and the
-// instruction is written out: GCC 12 keeps an array of float vectors in registers, but spills one
-// that _mm512_dpbusd_epi32 adds to, which takes more than twice as long.
+// instruction, one of AVX512_VNNI, is written out: GCC 12 keeps an array of float vectors in
+// registers, but spills one that _mm512_dpbusd_epi32 adds to, which takes more than twice as long.
 struct Int8 {
   static constexpr int PER_WORD = 4;
   static V multiply_add(V sums, uint32_t activations, Words weights) {

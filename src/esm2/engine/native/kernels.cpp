@@ -25,7 +25,12 @@ extern "C" const Kernels NAME(float32, SUFFIX) = {PANEL, 1, workspace<Float32>, 
 extern "C" const Kernels NAME(bfloat16, SUFFIX) = {PANEL, 2, workspace<BFloat16>,
                                                    forward<BFloat16>, language_head};
 #endif
-#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
-extern "C" const Kernels NAME(int8, SUFFIX) = {PANEL, 4, workspace<BFloat16, Int8>,
-                                               forward<BFloat16, Int8>, language_head};
+#ifdef __AVX512F__  // library.cpp sees to it that the CPU has VNNI, too
+#ifdef __AVX512BF16__
+using Between = BFloat16;
+#else
+using Between = Float32;
+#endif
+extern "C" const Kernels NAME(int8, SUFFIX) = {PANEL, 4, workspace<Between, Int8>,
+                                               forward<Between, Int8>, language_head};
 #endif

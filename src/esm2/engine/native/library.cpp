@@ -5,7 +5,7 @@
 
 extern "C" {
 extern const Kernels esm2_float32_avx2, esm2_float32_avx512, esm2_float32_avx512bf16,
-    esm2_bfloat16_avx512bf16, esm2_int8_avx512bf16;
+    esm2_bfloat16_avx512bf16, esm2_int8_avx512, esm2_int8_avx512bf16;
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -35,6 +35,8 @@ EXPORT const Kernels *esm2_kernels(const char *dtype, const char *isa) {
     if (!strcmp(isa, "avx512bf16")) return &esm2_float32_avx512bf16;
   }
   if (!strcmp(dtype, "int8") && !strcmp(isa, "avx512bf16")) return &esm2_int8_avx512bf16;
+  if (!strcmp(dtype, "int8") && !strcmp(isa, "avx512"))
+    return __builtin_cpu_supports("avx512vnni") ? &esm2_int8_avx512 : nullptr;
   if (!strcmp(dtype, "bfloat16") && !strcmp(isa, "avx512bf16")) return &esm2_bfloat16_avx512bf16;
   return nullptr;
 }

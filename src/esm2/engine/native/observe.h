@@ -68,7 +68,8 @@ struct Sums {
   }
 
   // Once all rows of the layer have passed: the correction of the rows first .. end - 1 of contacts.
-  // `scratch` holds heads x n floats.
+  // `scratch` holds heads x n floats. Written out: a compiler that fuses some products with their sums
+  // and not others gives rows other bits when another thread begins elsewhere.
   void correct(const float *weights, int first, int end, float *contacts, float *scratch) const {
     const int L = n - 2;
     for (int h = 0; h < heads; h++) {
@@ -82,9 +83,12 @@ struct Sums {
       for (int j = 1; j <= L; j++) sum += s[j];
       const float scale = static_cast<float>(weights[h] / (2 * sum));
       for (int i = first; i < end; i++) {
-        const float factor = scale * s[i + 1];
+        const float factor = -scale * s[i + 1];
         float *map = contacts + static_cast<size_t>(i) * L;
-        for (int j = 0; j < L; j++) map[j] -= factor * s[j + 1];
+        int j = 0;
+        for (; j + W <= L; j += W)
+          store(map + j, fma(broadcast(factor), load(s + j + 1), load(map + j)));
+        for (; j < L; j++) map[j] = __builtin_fmaf(factor, s[j + 1], map[j]);
       }
     }
   }
