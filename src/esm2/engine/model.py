@@ -140,7 +140,7 @@ class ESM2:
         token_dropout: whether embeddings are scaled by the share of masks.
         blocks: N layers.
         inv_freqs: the distinct rotary frequencies of the layers, (head_dim / 2,) each.
-        contact_head: None when the checkpoint came without one.
+        language_head, contact_head: None when the checkpoint came without.
     """
 
     shape: Shape
@@ -149,7 +149,7 @@ class ESM2:
     blocks: tuple[Block, ...]
     inv_freqs: tuple[Tensor, ...]
     final_norm: Norm
-    language_head: LanguageHead
+    language_head: LanguageHead | None
     contact_head: ContactHead | None
 
     def forward(
