@@ -130,16 +130,21 @@ def json_object(file: Path) -> dict[str, Any]:
 def _expect(file: Path, raw: dict[str, Any], key: str, *values: Any) -> None:
     value = raw.get(key)
     if value not in values:
-        said = repr(value)
-        said = said if len(said) <= 80 else f"{said[:80]}..."
-        ours = values[0] if values[0] is not None else "absent"
-        raise CheckpointError(file, f"{key} is {said}, in ESM-2 it is {ours!r}")
+        ours = "absent" if values[0] is None else repr(values[0])
+        raise CheckpointError(file, f"{key} is {_said(value)}, in ESM-2 it is {ours}")
+
+
+def _said(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _shape(path: Path, raw: dict[str, Any], *keys: str) -> Shape:
     for key in keys:
         if type(raw.get(key)) is not int or raw[key] < 1:
-            raise CheckpointError(path, f"{key} is {raw.get(key)!r}, not a positive whole number")
+            raise CheckpointError(
+                path, f"{key} is {_said(raw.get(key))}, not a positive whole number"
+            )
     shape = Shape(*(raw[key] for key in keys))
     if shape.dim % shape.heads or shape.head_dim % 2:
         raise CheckpointError(path, f"{shape} does not divide into heads of even size")
@@ -151,13 +156,13 @@ def _flag(file: Path, raw: dict[str, Any], key: str, *, absent: bool) -> bool:
     if value is None:
         return absent
     if not isinstance(value, bool):
-        raise CheckpointError(file, f"{key} is {str(value)[:80]!r}, neither true nor false")
+        raise CheckpointError(file, f"{key} is {_said(value)}, neither true nor false")
     return value
 
 
 def _eps(file: Path, value: object) -> float:
     if not isinstance(value, float) or not 0 < value < 1:
-        raise CheckpointError(file, f"layer_norm_eps is {value!r}, not a small number")
+        raise CheckpointError(file, f"layer_norm_eps is {_said(value)}, not a small number")
     return value
 
 
@@ -172,11 +177,11 @@ def _rope_theta(file: Path, raw: dict[str, Any]) -> float | None:
         or {rope.get(key, "default") for key in ("rope_type", "type")} != {"default"}
         or rope.get("partial_rotary_factor", 1) != 1
     ):
-        raise CheckpointError(file, f"rope_parameters is {str(said)[:80]}, in ESM-2 it is plain")
+        raise CheckpointError(file, f"rope_parameters is {_said(said)}, in ESM-2 it is plain")
     values = [own["rope_theta"] for own in (raw, rope) if own.get("rope_theta") is not None]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 1:
-            raise CheckpointError(file, f"rope_theta is {str(value)[:80]!r}, not a number above 1")
+            raise CheckpointError(file, f"rope_theta is {_said(value)}, not a number above 1")
     if len({float(value) for value in values}) > 1:
         raise CheckpointError(file, f"rope_theta is said twice, {values[0]} and {values[1]}")
     return float(values[0]) if values else None
