@@ -82,8 +82,10 @@ def custom_spec(name: str, path: Path) -> Spec:
 def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     """Where the weights of a model are; fetched, and said so, when they are not here.
 
+    What is in the cache already is never changed: that is for `esm2 fetch`.
+
     Raises:
-        HubError, WeightsMissing: they are not here and could not be fetched.
+        HubError: they are not here and could not be fetched, or a file is not the published one.
     """
     if spec.path is not None:
         return spec.path
@@ -92,9 +94,10 @@ def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     checkpoint = find(spec.slug)
     assert checkpoint is not None, "canonical() returned a slug that is not in the catalog"
     if found := hub.locate(checkpoint):
+        hub.refuse_changed(checkpoint, found)
         return found
     on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
-    return hub.fetch(checkpoint, on_fetch)
+    return hub.fetch(checkpoint, on_fetch, mend=False)
 
 
 @dataclass(frozen=True, slots=True)
