@@ -137,14 +137,12 @@ def embed(
     from esm2.fasta import Position
     from esm2.store import Run
     from esm2.store.shards import OwnRecords
-    from esm2.types import Want
 
     position = Position()
     with closing(fasta_file.read(fasta, position)) as records:
         first = next(records)
         with _opened(url, model, device, dtype) as served:
             decided = served.decided
-            decided.check(Want((), **dict.fromkeys(kinds, True)))
             run = Run(
                 model=decided.slug,
                 weights_sha256=decided.weights_sha256,
