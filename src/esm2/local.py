@@ -35,7 +35,7 @@ from esm2.alphabet import (
     tokenize_all,
 )
 from esm2.catalog import DEMO_SLUG, find
-from esm2.errors import ContactsUnavailable, RequestError
+from esm2.errors import RequestError
 from esm2.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
 from esm2.scoring import Double, log_prob, log_softmax
@@ -177,7 +177,7 @@ class Model:
             `Outputs` for each sequence; logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
 
         Raises:
-            InvalidRequest, LayerOutOfRange, ContactsUnavailable.
+            InvalidRequest, LayerOutOfRange, ContactsUnavailable, LogitsUnavailable.
         """
         if isinstance(include, str) or not set(include) <= set(get_args(OutputName)):
             raise ValueError(f"include is {include!r}; use a list of {get_args(OutputName)}")
@@ -351,14 +351,14 @@ class Model:
     def _forward(self, requests: Iterable[ForwardRequest]) -> Iterator[Outputs]:
         if self._closed:
             raise ValueError("the model is closed")
+        self.decided.check(Want(logits=True))  # scores are made of nothing else
         in_flight = _PACKS_IN_FLIGHT * self.decided.pack_tokens
         return stream.run(requests, self._submit, in_flight_tokens=in_flight)
 
     def _run(self, sequences: Iterable[str], want: Want, masks: Masks) -> Iterator[Outputs]:
         if self._closed:
             raise ValueError("the model is closed")
-        if want.contacts and not self.decided.contacts:
-            raise ContactsUnavailable(self.decided.slug)
+        self.decided.check(want)
         given = tokenize_all(sequences, masks=masks)  # nothing is computed if any is faulty
         records = (Record(str(i), "", sequence, i + 1) for i, (sequence, _) in enumerate(given))
         for done in bulk.embed(

@@ -82,8 +82,10 @@ def custom_spec(name: str, path: Path) -> Spec:
 def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     """Where the weights of a model are; fetched, and said so, when they are not here.
 
+    What is in the cache already is never changed: that is for `esm2 fetch`.
+
     Raises:
-        HubError, WeightsMissing: they are not here and could not be fetched.
+        HubError: they are not here and could not be fetched, or a file is not the published one.
     """
     if spec.path is not None:
         return spec.path
@@ -92,9 +94,10 @@ def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     checkpoint = find(spec.slug)
     assert checkpoint is not None, "canonical() returned a slug that is not in the catalog"
     if found := hub.locate(checkpoint):
+        hub.refuse_changed(checkpoint, found)
         return found
     on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
-    return hub.fetch(checkpoint, on_fetch)
+    return hub.fetch(checkpoint, on_fetch, mend=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def open_model(
         model: `SLUG` or `SLUG=PATH`, or the same as a Spec.
         device, dtype: as in settings.
         pack_tokens, queue_tokens: the batcher's budget of a forward pass and of its queue.
-        on_fetch: told each line about what is fetched.
+        on_fetch: told each line about what is fetched, and what of a checkpoint is not used.
 
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
@@ -135,6 +138,7 @@ def open_model(
     path = checkpoint_path(spec, on_fetch)
     engine = _Load(path, spec.slug, device, dtype, pack_tokens)()
     _refuse_pretence(spec, path, engine.decided)
+    _say_unused(engine.decided, on_fetch)
     batcher = _batcher([engine.run], engine.decided, Budget(pack_tokens, queue_tokens), nobody)
     try:
         yield Served(engine.decided, batcher.submit)
@@ -185,6 +189,13 @@ def _refuse_pretence(spec: Spec, path: Path, decided: Decided) -> None:
             f"its weights (sha256 {decided.weights_sha256}) are not the published ones of"
             f" {spec.slug}; run `esm2 fetch {spec.slug}`, or serve them under a name of their own",
         )
+
+
+def _say_unused(decided: Decided, say: Callable[[str], None]) -> None:
+    """What is in a checkpoint and left out of its answers, once for each model."""
+    if decided.unused:
+        head = "" if decided.logits else "; without a language head it gives no logits"
+        say(f"{decided.slug}: its checkpoint has tensors that are not used: {decided.unused}{head}")
 
 
 def _batcher(
@@ -283,6 +294,7 @@ def open_runtime(
             for worker in workers:
                 _refuse_pretence(spec, path, worker.decided)
             decided = workers[0].decided
+            _say_unused(decided, on_fetch)
             batcher = _batcher(workers, decided, limits, watch)
             stack.callback(batcher.close, drain=False)
             for worker in workers:

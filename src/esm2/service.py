@@ -21,7 +21,6 @@ from esm2.batcher import Running
 from esm2.budget import MemoryModel
 from esm2.cache import Cache, key_of
 from esm2.errors import (
-    ContactsUnavailable,
     DeadlineExceeded,
     DoesNotFit,
     ModelUnavailable,
@@ -30,7 +29,7 @@ from esm2.numerics import KNOWN_ANSWER
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
 
 # Any short sequence will do; this one has every natural amino acid once.
-_PROBE = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY"), Want(logits=True))
+_PROBE = tokenize("ACDEFGHIKLMNPQRSTVWY")
 
 # An executor that is busy is healthy for so many seconds, and so many times what its pass should
 # take; a health check waits a little longer than that for its answer.
@@ -85,17 +84,17 @@ class Service:
         self._allowance = allowance
         self._cache = cache
         self._memory = MemoryModel(decided.shape, decided.threads)
+        self._probe = ForwardRequest(_PROBE, decided.whole_pass)
         self._known: Float | None = None
 
     def check(self, want: Want, residues: int = 0) -> None:
         """Refuse what this model cannot give.
 
         Raises:
-            ContactsUnavailable: it has no contact head.
+            ContactsUnavailable, LogitsUnavailable: it has no head for it.
             DoesNotFit: there is not enough memory for it.
         """
-        if want.contacts and not self.decided.contacts:
-            raise ContactsUnavailable(self.decided.slug)
+        self.decided.check(want)
         room = self._allowance.memory_bytes
         if room is not None and self._memory.peak(want, residues) > room:
             longest = self._memory.longest(want, room, self._allowance.longest)
@@ -175,7 +174,7 @@ class Service:
         Raises:
             EngineError, ...: the model cannot compute.
         """
-        self._known = self._submit(_PROBE, first=True).result().logits
+        self._known = self._submit(self._probe, first=True).result().of_whole_pass
 
     async def probe(self) -> None:
         """One real forward pass, ahead of the queue, whose answer is known after `warm_up`.
@@ -188,7 +187,7 @@ class Service:
             EngineError, ShuttingDown: as they came.
         """
         self._look_for_wedged()
-        answer = asyncio.wrap_future(self._submit(_PROBE, first=True))
+        answer = asyncio.wrap_future(self._submit(self._probe, first=True))
         try:
             outputs = await asyncio.wait_for(answer, _ANSWER)
         except TimeoutError:
@@ -196,10 +195,10 @@ class Service:
             if not self._running():
                 raise self._unavailable("it gave no answer to a health check") from None
             return
-        known, logits = self._known, outputs.logits
+        known, found = self._known, outputs.of_whole_pass
         if known is None:
             return
-        if logits is None or not np.allclose(logits, known, rtol=0, atol=KNOWN_ANSWER):
+        if found is None or not np.allclose(found, known, rtol=0, atol=KNOWN_ANSWER):
             raise self._unavailable("it gives another answer than when it was started")
 
     def _look_for_wedged(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esm2.catalog import CAVEATS, Shape
+from esm2.errors import ContactsUnavailable, LogitsUnavailable
 
 Float = NDArray[np.float32]
 
@@ -95,6 +96,11 @@ class Outputs:
     contacts: Float | None = None
     attentions: Float | None = None
 
+    @property
+    def of_whole_pass(self) -> Float | None:
+        """What `Decided.whole_pass` asked for."""
+        return next(iter(self.mean.values()), None) if self.logits is None else self.logits
+
 
 Executor = Callable[[list[ForwardRequest]], list[Outputs]]
 
@@ -133,6 +139,8 @@ class Decided:
         threads: of the native library; 0 where torch computes.
         batch_invariant: whether a sequence has the same bits in any company; where it has not, its
             numbers may move by what docs/numerics.md says.
+        logits: whether the checkpoint has a language head.
+        unused: names of tensors in the checkpoint that nothing here computes with.
     """
 
     slug: str
@@ -146,6 +154,24 @@ class Decided:
     pack_tokens: int
     threads: int
     batch_invariant: bool = False
+    logits: bool = True
+    unused: str = ""
+
+    @property
+    def whole_pass(self) -> Want:
+        """The cheapest output for which everything of the model has to compute."""
+        return Want(logits=True) if self.logits else Want((self.shape.layers,), mean=True)
+
+    def check(self, want: Want) -> None:
+        """Refuse what the checkpoint has no head for.
+
+        Raises:
+            ContactsUnavailable, LogitsUnavailable.
+        """
+        if want.contacts and not self.contacts:
+            raise ContactsUnavailable(self.slug)
+        if want.logits and not self.logits:
+            raise LogitsUnavailable(self.slug)
 
     @property
     def caveat(self) -> str:

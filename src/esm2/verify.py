@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, TOKENS, residue_tokens
 from esm2.catalog import SLUGS, Shape, find
-from esm2.errors import ContactsUnavailable, NoReference
+from esm2.errors import ContactsUnavailable, LogitsUnavailable, NoReference
 from esm2.numerics import published
 from esm2.scoring import log_prob
 from esm2.types import Executor, ForwardRequest, Outputs, Want
@@ -213,15 +213,15 @@ def run(slug: str, executor: Executor) -> list[Comparison]:
 def check(wanted: Sequence[Case], executor: Executor) -> list[Comparison]:
     """Run a model, one recording at a time, and compare.
 
-    A checkpoint without a contact head fails the contacts and is compared in all the rest.
+    A checkpoint without a head fails what that gives and is compared in all the rest.
     """
     compared: list[Comparison] = []
     for _, recording in groupby(wanted, key=lambda case: case.name):
         own = list(recording)
-        outputs, refusal = _forward(ForwardRequest(own[0].tokens, _want(own)), executor)
+        outputs, refused = _forward(ForwardRequest(own[0].tokens, _want(own)), executor)
         compared += [
-            Comparison(case, np.nan, refusal)
-            if refusal and case.output == "contacts"
+            Comparison(case, np.nan, refused[case.output])
+            if case.output in refused
             else compare(case, outputs)
             for case in own
         ]
@@ -250,14 +250,19 @@ def _want(wanted: Sequence[Case]) -> Want:
     return Want(tuple(sorted(layers)), **dict.fromkeys(outputs, True))
 
 
-def _forward(request: ForwardRequest, executor: Executor) -> tuple[Outputs, str]:
-    """The outputs, and why contacts are not among them where they were refused."""
-    try:
-        (outputs,) = executor([request])
-        return outputs, ""
-    except ContactsUnavailable as error:
-        (outputs,) = executor([replace(request, want=replace(request.want, contacts=False))])
-        return outputs, str(error)
+def _forward(request: ForwardRequest, executor: Executor) -> tuple[Outputs, dict[str, str]]:
+    """The outputs, and those that were refused for want of a head: output -> why."""
+    refused: dict[str, str] = {}
+    while True:
+        try:
+            (outputs,) = executor([request])
+            return outputs, refused
+        except ContactsUnavailable as error:
+            refused["contacts"] = str(error)
+            request = replace(request, want=replace(request.want, contacts=False))
+        except LogitsUnavailable as error:
+            refused["logits"] = str(error)
+            request = replace(request, want=replace(request.want, logits=False))
 
 
 def _derived(case: Case, output: Array) -> Array:

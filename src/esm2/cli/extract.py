@@ -57,6 +57,7 @@ def extract(
     from esm2.fasta import Position
     from esm2.local import spec
     from esm2.runtime import open_model
+    from esm2.types import Want
 
     position = Position()
     directory: Path = given.output_dir
@@ -74,6 +75,7 @@ def extract(
         ) as served:
             decided = served.decided
             kinds = tuple(_KINDS[word] for word in _KINDS if word in given.include)
+            decided.check(Want((), **dict.fromkeys(kinds, True)))
             run = store.Run(
                 model=decided.slug,
                 weights_sha256=decided.weights_sha256,

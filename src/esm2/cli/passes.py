@@ -44,7 +44,9 @@ def forwarding(served: Served, quiet: bool, passes: int | None = None) -> Iterat
         passes: how many there will be, where that is known.
     """
     from esm2 import stream
+    from esm2.types import Want
 
+    served.decided.check(Want(logits=True))  # scores are made of nothing else
     in_flight = _PACKS_IN_FLIGHT * served.decided.pack_tokens
     with _progress(quiet, passes) as advance:
 

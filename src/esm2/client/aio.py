@@ -31,7 +31,7 @@ from esm2.client.batches import Batch, batches, checked, joined, stacked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
 from esm2.client.wire import OutputName
-from esm2.errors import ContactsUnavailable, InvalidRequest, ServerUnreachable
+from esm2.errors import InvalidRequest, ServerUnreachable
 from esm2.marginals import Strategy
 from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
 
@@ -127,8 +127,7 @@ class AsyncClient:
         decided, _ = await self._known()
         resolved = {decided.shape.layer(index) for index in layers}
         want = Want(layers=tuple(sorted(resolved)), **dict.fromkeys(include, True))
-        if want.contacts and not decided.contacts:
-            raise ContactsUnavailable(decided.slug)
+        decided.check(want)
         return await self._run("encode", sequences, want, lambda item: item.outputs(want))
 
     async def predict(self, sequences: Iterable[str]) -> list[Float]:

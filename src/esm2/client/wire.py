@@ -204,9 +204,10 @@ def info_in(reply: Reply) -> Info:
 
 
 def _decided(model: Mapping[str, Any]) -> Decided:
-    """One model of /info; what a newer server says beside it is left out."""
+    """One model of /info; a newer server says more and an older one less than there is here."""
     shape = Shape(**{name: int(model["shape"][name]) for name in Shape.__slots__})
-    values = {name: model[name] for name in Decided.__slots__ if name in model and name != "shape"}
+    names = (name for name in Decided.__slots__ if name != "shape")
+    values = {name: model[name] for name in names if name in model}
     CAVEATS[values["weights_kind"]]  # a kind that we cannot name must not pass for a known one
     return Decided(shape=shape, **values)
 

@@ -3,40 +3,25 @@
     embedding (33, D)          layers.i.{query,key,value,out}  D -> D      head.{dense,norm}, bias
     inv_freq (head_dim / 2,)   layers.i.{up,down}  D -> 4 D -> D           contact (1, N H), (1,)
 
-Strict: a missing, extra or misshapen tensor is an error that names it. Only the contact head may
-be absent, and then contacts are refused when they are asked for.
+Strict: a missing, extra or misshapen tensor is an error that names it. Only the contact head and
+the language head may be absent, as a whole, and then what they give is refused when asked for.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from esm2.alphabet import TOKENS
-from esm2.catalog import Shape
+from esm2.engine.config import Config
 from esm2.engine.contacts import ContactHead
 from esm2.engine.model import ESM2, Block, LanguageHead, Linear, Norm
 from esm2.engine.names import NamedTensors
 from esm2.engine.rotary import Rotary
 from esm2.errors import CheckpointError
 
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What a checkpoint says of itself, beside its tensors.
-
-    Attributes:
-        token_dropout: whether embeddings are scaled by the share of masks.
-        eps: of the layer norms.
-        tied: whether the language head's output matrix is the embedding.
-    """
-
-    shape: Shape
-    token_dropout: bool
-    eps: float
-    tied: bool
+# Frequencies are stored rounded: to float16 in the official files, perhaps to bfloat16 in others.
+_ROUNDING = 0.01
 
 
 def assemble(config: Config, named: NamedTensors, device: torch.device) -> ESM2:
@@ -101,14 +86,29 @@ class _Parts:
         inv_freq = shared if own is None else own
         if inv_freq is None:
             raise self._error(f"missing tensor {self._spelled(name)}: it is never guessed")
+        self._check_base(name, inv_freq)
         for index, known in enumerate(self._rotaries):
             if torch.equal(known.inv_freq, inv_freq):
                 return index
         self._rotaries.append(Rotary(inv_freq))
         return len(self._rotaries) - 1
 
-    def _language_head(self, embedding: Tensor) -> LanguageHead:
+    def _check_base(self, name: str, inv_freq: Tensor) -> None:
+        """Refuse frequencies that cannot come from the base that the configuration says."""
+        base, pairs = self._config.rope_theta, len(inv_freq)
+        if base is None:
+            return
+        made = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        if not torch.allclose(inv_freq.double().cpu(), made, rtol=_ROUNDING, atol=0):
+            raise self._error(
+                f"tensor {self._spelled(name)} differs from what rope_theta {base:g} in the"
+                " configuration gives"
+            )
+
+    def _language_head(self, embedding: Tensor) -> LanguageHead | None:
         shape = self._config.shape
+        if not any(name == "output" or name.startswith("head.") for name in self._tensors):
+            return None
         output = self._take_optional("output", len(TOKENS), shape.dim)
         if output is None:
             if not self._config.tied:

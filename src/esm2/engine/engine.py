@@ -29,11 +29,14 @@ from esm2.engine.native.model import NativeESM2
 from esm2.engine.pack import Pack, pack
 from esm2.engine.readout import MapReader, read, wanted_rows
 from esm2.engine.weights import load_checkpoint
-from esm2.errors import ContactsUnavailable, EngineError, SettingsError
+from esm2.errors import EngineError, SettingsError
 from esm2.types import Decided, ForwardRequest, Outputs
 
 # Below this share of rows that are wanted of the last layer, it is computed for them alone.
 _FEW_ROWS = 0.8
+
+# Of tensors that are not used, how many are named.
+_NAMES = 8
 
 
 class Engine:
@@ -98,6 +101,8 @@ class Engine:
             pack_tokens=pack_tokens,
             threads=torch.get_num_threads() if native else 0,
             batch_invariant=batch_invariant(chosen),
+            logits=loaded.model.language_head is not None,
+            unused=_shortened(loaded.unused),
         )
         contacts = loaded.model.contact_head
         if not isinstance(chosen, Kernels):
@@ -117,12 +122,12 @@ class Engine:
             the outputs in the same order.
 
         Raises:
-            ContactsUnavailable: contacts are wanted and there is no contact head.
+            ContactsUnavailable, LogitsUnavailable: there is no head for what is wanted.
             EngineError: out of memory, or numbers that are not finite.
         """
         shape = self.decided.shape
-        if self._contact_head is None and any(request.want.contacts for request in requests):
-            raise ContactsUnavailable(self.decided.slug)
+        for request in requests:
+            self.decided.check(request.want)
         packed = pack([request.tokens for request in requests], self._device)
         maps = [
             MapReader(shape, self._contact_head, self._device, request)
@@ -220,8 +225,13 @@ def _by_torch(model: ESM2, kernel: str, dtype: str) -> ESM2:
         return packed
 
     head = model.language_head
-    return replace(
-        model,
-        blocks=tuple(block.computed_by(prepack) for block in model.blocks),
-        language_head=replace(head, dense=prepack(head.dense), output=prepack(head.output)),
-    )
+    if head is not None:
+        head = replace(head, dense=prepack(head.dense), output=prepack(head.output))
+    blocks = tuple(block.computed_by(prepack) for block in model.blocks)
+    return replace(model, blocks=blocks, language_head=head)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """Names of tensors for a sentence."""
+    shown = ", ".join(names[:_NAMES])
+    return shown if len(names) <= _NAMES else f"{shown} and {len(names) - _NAMES} more"

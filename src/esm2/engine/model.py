@@ -140,7 +140,7 @@ class ESM2:
         token_dropout: whether embeddings are scaled by the share of masks.
         blocks: N layers.
         rotaries: the distinct ones of the layers; mostly one.
-        contact_head: None when the checkpoint came without one.
+        language_head, contact_head: None when the checkpoint came without.
     """
 
     shape: Shape
@@ -149,7 +149,7 @@ class ESM2:
     blocks: tuple[Block, ...]
     rotaries: tuple[Rotary, ...]
     final_norm: Norm
-    language_head: LanguageHead
+    language_head: LanguageHead | None
     contact_head: ContactHead | None
 
     def forward(

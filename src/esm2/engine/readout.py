@@ -96,7 +96,7 @@ def read(
     pack: Pack,
     hidden: dict[int, Tensor],
     maps: Sequence[MapReader | None],
-    head: Head,
+    head: Head | None,
 ) -> list[Outputs]:
     """The outputs of each request of a pack.
 
@@ -104,7 +104,7 @@ def read(
         requests: in the order of the pack.
         hidden: layer -> (T, D), every layer that any request wants, N for logits.
         maps: the map reader of each request that has one, after the forward pass.
-        head: the language head.
+        head: the language head, where there is one.
 
     Raises:
         NotFinite: the model gave NaN or infinity.
@@ -140,12 +140,13 @@ def _mean(rows: Tensor) -> Tensor:
 
 
 def _logits(
-    head: Head, requests: Sequence[ForwardRequest], pack: Pack, hidden: dict[int, Tensor]
+    head: Head | None, requests: Sequence[ForwardRequest], pack: Pack, hidden: dict[int, Tensor]
 ) -> list[Tensor | None]:
     """(rows, 33) for each request that wants logits; the head runs once, on their rows only."""
     wanted = [request.want.logits for request in requests]
     if not any(wanted):
         return [None] * len(requests)
+    assert head is not None, "refused by Engine.run"
     last = hidden[max(hidden)]
     rows = []
     for request, span in zip(requests, pack.spans(), strict=True):

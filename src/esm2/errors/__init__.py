@@ -7,7 +7,8 @@
     │   ├── BeyondBudget           more than the token has for a minute
     │   ├── BodyTimeout            a body that came too slowly
     │   ├── MaskNotAllowed         MaskMissing
-    │   ├── LayerOutOfRange        ContactsUnavailable TooManyItems
+    │   ├── LayerOutOfRange        ContactsUnavailable LogitsUnavailable
+    │   ├── TooManyItems
     │   ├── InvalidRequest         one or more of the above, each with its place in the body
     │   ├── NotJson                BodyTooLarge        UnsupportedEncoding
     │   ├── NotAcceptable          BeyondFloat16
@@ -75,6 +76,7 @@ from esm2.errors.request import (
     InvalidSequence,
     InvalidStructure,
     LayerOutOfRange,
+    LogitsUnavailable,
     MaskMissing,
     MaskNotAllowed,
     NotAcceptable,
@@ -127,6 +129,7 @@ __all__ = [
     "MaskMissing",
     "LayerOutOfRange",
     "ContactsUnavailable",
+    "LogitsUnavailable",
     "TooManyItems",
     "InvalidRequest",
     "NotJson",

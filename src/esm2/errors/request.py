@@ -201,6 +201,20 @@ class ContactsUnavailable(RequestError):
         )
 
 
+class LogitsUnavailable(RequestError):
+    """Logits, or what is made of them, asked of a checkpoint that came without a language head."""
+
+    code = "request.logits_unavailable"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"{name} has no language head: its checkpoint came without lm_head weights, so it gives"
+            " no logits, and no predict, log_prob or scores, which are made of them; every other"
+            " output works (EsmForMaskedLM saves the head, EsmModel and classifiers do not)"
+        )
+
+
 class TooManyItems(RequestError):
     """More items in one request than this server accepts."""
 

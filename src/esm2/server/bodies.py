@@ -49,7 +49,7 @@ def _not_too_many(items: object, rules: Rules) -> object:
 
 
 def _available(kinds: list[Kind], rules: Rules) -> list[Kind]:
-    rules.service.check(Want(contacts="contacts" in kinds))
+    rules.service.check(Want(contacts="contacts" in kinds, logits="logits" in kinds))
     return kinds
 
 
@@ -246,9 +246,10 @@ def limited(
         deepest = max(model.shape.layers for model in models)
         for layer in _listed_and_bare(fields["repr_layers"]):
             layer |= {"minimum": -(deepest + 1), "maximum": deepest}
-        if not any(model.contacts for model in models):
-            for kind in _listed_and_bare(fields["include"]):
-                kind["enum"].remove("contacts")
+        for head in ("contacts", "logits"):
+            if not any(getattr(model, head) for model in models):
+                for kind in _listed_and_bare(fields["include"]):
+                    kind["enum"].remove(head)
     return schemas
 
 

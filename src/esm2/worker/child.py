@@ -18,13 +18,13 @@ from pathlib import Path
 from esm2 import budget
 from esm2.alphabet import tokenize
 from esm2.errors import EngineError, Esm2Error, NotFinite
-from esm2.types import Float, ForwardRequest, Outputs, Want
+from esm2.types import Float, ForwardRequest, Outputs
 from esm2.worker import Loaded, channel
 
-#: Any short sequence will do; this one has every natural amino acid once.
-KNOWN = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY"), Want(logits=True))
+# Any short sequence will do; this one has every natural amino acid once.
+_KNOWN = tokenize("ACDEFGHIKLMNPQRSTVWY")
 # Long enough to see the speed of the machine, and 5 seconds of the largest model on 2 cores.
-_PACE = ForwardRequest(tokenize("ACDEFGHIKLMNPQRSTVWY" * 6), Want(logits=True))
+_PACE = tokenize("ACDEFGHIKLMNPQRSTVWY" * 6)
 
 # So that the kernel, when memory runs out, kills this process and not the server.
 _OOM_SCORE = "800"
@@ -77,16 +77,18 @@ def _answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | E
 
 
 def _known_answer(loaded: Loaded) -> Float:
-    (outputs,) = loaded.run([KNOWN])
-    assert outputs.logits is not None
-    return outputs.logits
+    want = loaded.decided.whole_pass
+    (outputs,) = loaded.run([ForwardRequest(_KNOWN, want)])
+    assert outputs.of_whole_pass is not None
+    return outputs.of_whole_pass
 
 
 def _pace(loaded: Loaded) -> float:
     """Work done in a second, as `budget.work` counts it."""
+    request = ForwardRequest(_PACE, loaded.decided.whole_pass)
     begun = time.monotonic()
-    loaded.run([_PACE])
-    return budget.work(_PACE, loaded.decided.shape) / max(1e-6, time.monotonic() - begun)
+    loaded.run([request])
+    return budget.work(request, loaded.decided.shape) / max(1e-6, time.monotonic() - begun)
 
 
 def _end_with_parent() -> None:

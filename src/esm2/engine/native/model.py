@@ -65,20 +65,7 @@ class NativeESM2:
             final_norm=self._norm(model.final_norm),
         )
         head = model.language_head
-        columns = -(-len(TOKENS) // kernels.table.panel) * kernels.table.panel
-        missing = columns - len(TOKENS)
-        output = torch_model.Linear(
-            torch.nn.functional.pad(head.output.weight, (0, 0, 0, missing)),
-            torch.nn.functional.pad(head.output.bias, (0, missing)),
-        )
-        self._head = library.LanguageHead(
-            dim=model.shape.dim,
-            columns=columns,
-            eps=head.norm.eps,
-            dense=self._linear(head.dense, dtype="float32"),
-            output=self._linear(output, dtype="float32"),
-            norm=self._norm(head.norm),
-        )
+        self._head = None if head is None else self._language_head(head)
 
     def forward(
         self,
@@ -132,6 +119,7 @@ class NativeESM2:
 
     def language_head(self, x: Tensor) -> Tensor:
         """Hidden states of the last layer to logits: (rows, D) -> (rows, 33)."""
+        assert self._head is not None, "refused by Engine.run"
         x = x.contiguous()
         scratch = torch.empty_like(x)
         out = torch.empty(len(x), self._head.columns)
@@ -182,6 +170,23 @@ class NativeESM2:
         copied = (block.query, block.key, block.value, block.out, block.up, block.down)
         let_go(linear.weight for linear in copied)
         return layer
+
+    def _language_head(self, head: torch_model.LanguageHead) -> library.LanguageHead:
+        panel = self._kernels.table.panel
+        columns = -(-len(TOKENS) // panel) * panel
+        missing = columns - len(TOKENS)
+        output = torch_model.Linear(
+            torch.nn.functional.pad(head.output.weight, (0, 0, 0, missing)),
+            torch.nn.functional.pad(head.output.bias, (0, missing)),
+        )
+        return library.LanguageHead(
+            dim=self._dim,
+            columns=columns,
+            eps=head.norm.eps,
+            dense=self._linear(head.dense, dtype="float32"),
+            output=self._linear(output, dtype="float32"),
+            norm=self._norm(head.norm),
+        )
 
     def _linear(self, *linears: torch_model.Product, dtype: str | None = None) -> library.Linear:
         """Weights (N, K) in panels, as gemm.h reads them; several side by side."""
