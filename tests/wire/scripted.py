@@ -42,6 +42,7 @@ INFO = {
             "contacts": True,
             "pack_tokens": 100,
             "threads": 0,
+            "batch_invariant": False,
         }
     ],
 }

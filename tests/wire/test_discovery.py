@@ -247,4 +247,4 @@ def test_schema_is_not_a_model(guarded, action):
     answer = guarded.post(f"/api/v3/schema/{action}/", {"items": [{"sequence": "MKT"}]})
     assert (answer.status, answer.json()["code"]) == (404, "model.unknown")
     answer = guarded.post(f"/api/v3/schema/my-slug/{action}/", {})
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")

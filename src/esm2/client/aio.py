@@ -26,7 +26,7 @@ import numpy as np
 
 from esm2.alphabet import Masks, letters
 from esm2.client import wire
-from esm2.client.address import address, is_loopback
+from esm2.client.address import address, on_this_machine
 from esm2.client.batches import Batch, batches, checked, joined, stacked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
@@ -46,6 +46,8 @@ _CONNECT = 10.0
 _WRITE = 60.0
 
 _BUSY = (429, 503)
+# Of a proxy with nothing behind it, now: as good as a lost connection. Our server never says it.
+_NOTHING_BEHIND = 502
 # The connection was lost, or never made. A server too slow to answer is not asked twice.
 _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 
@@ -80,7 +82,7 @@ class AsyncClient:
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,  # the token is for this server
-            trust_env=not is_loopback(self.url),  # no proxy can reach this machine's loopback
+            trust_env=not on_this_machine(self.url),  # no proxy can reach this machine's loopback
         )
 
     def __repr__(self) -> str:
@@ -231,7 +233,7 @@ class AsyncClient:
             )
         except httpx2.HTTPError as error:
             return error
-        self._answered = True
+        self._answered = self._answered or response.status_code != _NOTHING_BEHIND
         return wire.Reply(response.status_code, dict(response.headers), response.content)
 
     def _pause(
@@ -239,12 +241,17 @@ class AsyncClient:
     ) -> float | None:
         """Seconds until the next attempt; None where that was the last."""
         if isinstance(outcome, wire.Reply):
+            if outcome.status == _NOTHING_BEHIND:
+                return self._pause_when_lost(failures, waited)
             if outcome.status not in _BUSY:
                 return None
             asked = seconds_asked(outcome.headers.get("retry-after"), datetime.now(UTC))
             return self._retry.pause(failures, waited, asked)
         if not isinstance(outcome, _LOST):
             return None
+        return self._pause_when_lost(failures, waited)
+
+    def _pause_when_lost(self, failures: int, waited: float) -> float | None:
         if not self._answered and failures >= self._retry.attempts_at_first:
             return None
         return self._retry.pause(failures, waited, None)

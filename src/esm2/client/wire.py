@@ -242,7 +242,32 @@ def _refusal(reply: Reply, first: int = 0) -> Esm2Error:
     if 300 <= reply.status < 400:  # not followed: the token is for this server alone
         to = ascii(reply.headers.get("location", ""))[1:201]
         return UnexpectedReply(f"the server redirects to {to}", "give the address that answers")
+    if reply.media_type != JSON and reply.status in _OF_A_PROXY:
+        said, advice = _OF_A_PROXY[reply.status]
+        return UnexpectedReply(f"a proxy on the way answered {reply.status}: {said}", advice)
     return error_of(reply.status, reply.json(), first)
+
+
+# Our server says everything in JSON; these are what proxies in front of it say.
+_OF_A_PROXY = {
+    413: (
+        "the request is larger than it lets pass",
+        "raise its limit (client_max_body_size of nginx), or send fewer sequences at once",
+    ),
+    502: (
+        "nothing answers behind it",
+        "is `esm2 serve` running, and does the proxy have its address?",
+    ),
+    503: (
+        "it has no server that is ready",
+        "is `esm2 serve` running, and does the proxy have its address?",
+    ),
+    504: (
+        "it did not wait for the answer",
+        "raise its timeout (proxy_read_timeout of nginx, timeout server of haproxy), or send fewer"
+        " sequences at once",
+    ),
+}
 
 
 def _array(members: zipfile.ZipFile, name: str) -> Float:

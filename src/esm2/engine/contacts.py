@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -62,5 +63,12 @@ class ContactSum:
         self.half.addmm_(scaled.T, sums, alpha=-0.5)
 
     def probabilities(self) -> Tensor:
-        """Contact probabilities, float32 (L, L), symmetric, once all layers were added."""
-        return (self.half + self.half.T).add_(self._head.bias).sigmoid_()
+        """Contact probabilities, float32 (L, L), symmetric to the bit.
+
+        To be asked for once, when all layers were added: the sum is used up.
+        """
+        contacts = (self.half + self.half.T).add_(self._head.bias).sigmoid_()
+        # The last numbers of a row may have gone through another sigmoid than those that fill a
+        # vector register: one triangle is mirrored.
+        lower = torch.tril(contacts, -1, out=self.half)
+        return contacts.tril_().add_(lower.T)

@@ -10,7 +10,7 @@
     │   ├── LayerOutOfRange        ContactsUnavailable TooManyItems
     │   ├── InvalidRequest         one or more of the above, each with its place in the body
     │   ├── NotJson                BodyTooLarge        UnsupportedEncoding
-    │   ├── NotAcceptable          BeyondFloat16
+    │   ├── NotAcceptable          BeyondFloat16       Moved
     │   ├── InvalidFasta           InvalidStructure
     │   ├── InvalidVariant         OffsetNotFound      InvalidTable
     │   └── TooManySubstitutions   TooMuchWork
@@ -24,6 +24,7 @@
     │   └── HashMismatch
     ├── Unauthenticated            no token, or an unknown one
     ├── Forbidden                  a token that is not good for this
+    ├── ForeignHost                ForeignOrigin       a page elsewhere, without tokens here
     ├── RateLimited                a token whose budget is used up
     ├── TokensUnavailable          the token database cannot be reached
     ├── Overloaded                 the queue is full
@@ -77,6 +78,7 @@ from esm2.errors.request import (
     LayerOutOfRange,
     MaskMissing,
     MaskNotAllowed,
+    Moved,
     NotAcceptable,
     NotJson,
     ReplyTooLarge,
@@ -101,6 +103,8 @@ from esm2.errors.service import (
     EngineLost,
     FileError,
     Forbidden,
+    ForeignHost,
+    ForeignOrigin,
     MissingExtra,
     ModelUnavailable,
     NotFinite,
@@ -151,11 +155,14 @@ __all__ = [
     "HashMismatch",
     "Unauthenticated",
     "Forbidden",
+    "ForeignHost",
+    "ForeignOrigin",
     "RateLimited",
     "TokensUnavailable",
     "Overloaded",
     "DeadlineExceeded",
     "ModelUnavailable",
+    "Moved",
     "ShuttingDown",
     "EngineError",
     "NotFinite",

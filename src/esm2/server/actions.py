@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from esm2.catalog import Shape
 from esm2.scoring import Double, log_prob
 from esm2.server.bodies import (
     EncodeBody,
@@ -30,12 +29,12 @@ Arrays = Callable[[list[ForwardRequest], list[Outputs]], dict[str, Float]]
 
 
 def _asking(
-    requests: Callable[[Any, Shape], list[ForwardRequest]], answer: Answer, arrays: Arrays
+    requests: Callable[[Any, Rules], list[ForwardRequest]], answer: Answer, arrays: Arrays
 ) -> Callable[[Any, Rules], Asked]:
     """A question of one pass for each item."""
 
     def asked(body: Any, rules: Rules) -> Asked:
-        passes = requests(body, rules.service.decided.shape)
+        passes = requests(body, rules)
         return Asked(passes, partial(answer, passes), partial(arrays, passes))
 
     return asked

@@ -13,13 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+)
+from pydantic_core import PydanticCustomError
 
-from esm2.alphabet import TOKENS, tokenize
-from esm2.catalog import Shape
+from esm2.alphabet import TOKENS, first_mask, tokenize
 from esm2.errors import (
     InvalidRequest,
     InvalidVariant,
+    MaskMissing,
+    MaskNotAllowed,
     TooManyItems,
     TooManySubstitutions,
     TooMuchWork,
@@ -31,15 +42,24 @@ from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, Want
 from esm2.variants import SEPARATORS, place
 
+Tokens = NDArray[np.uint8]
+
 #: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
 MOST_SUBSTITUTIONS = 20_000
 #: Of one request to score, each a future in the batcher.
 MOST_PASSES = 20_000
 
 
-def _a_protein(sequence: str, rules: Rules) -> str:
-    tokenize(sequence, masks=rules.masks, max_residues=rules.settings.max_residues)
-    return sequence
+def _protein(sequence: object, rules: Rules) -> Tokens:
+    if not isinstance(sequence, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    tokens = tokenize(sequence, max_residues=rules.settings.max_residues)
+    mask = first_mask(tokens)
+    if rules.masks == "none" and mask is not None:
+        raise MaskNotAllowed(mask, rules.action)
+    if rules.masks == "some" and mask is None:
+        raise MaskMissing
+    return tokens
 
 
 def _not_too_many(items: object, rules: Rules) -> object:
@@ -54,8 +74,7 @@ def _available(kinds: list[Kind], rules: Rules) -> list[Kind]:
 
 
 def _a_layer(index: int, rules: Rules) -> int:
-    rules.service.decided.shape.layer(index)
-    return index
+    return rules.service.decided.shape.layer(index)
 
 
 def _listed(value: object) -> object:
@@ -77,7 +96,7 @@ class _Strict(BaseModel):
 # It ends with "-", which a pattern takes for itself there and nowhere else.
 _LETTER = "".join(token for token in TOKENS if len(token) == 1)
 _RESIDUE = f"(?:[{_LETTER}]|<mask>)"
-_Protein = Annotated[str, AfterValidator(ruled(_a_protein))]
+_Protein = Annotated[Tokens, PlainValidator(ruled(_protein), json_schema_input_type=str)]
 
 
 class _Labelled(_Strict):
@@ -125,19 +144,14 @@ class Params(_Strict):
     )
     repr_layers: Layers = Field(
         default=[-1],
+        validate_default=True,
         description="layers of mean, per_token and bos: 0 (embedding) to N, or -1 (last) to"
         " -(N + 1) from the end",
     )
 
 
-class UnusedParams(_Strict):
-    """Accepted because BioLM's own example sends them with predict; they have no effect."""
-
-    include: Kinds = ["mean"]
-    repr_layers: Annotated[
-        list[float], BeforeValidator(_listed, json_schema_input_type=list[float] | float)
-    ] = [-1]
-
+#: Of predict, because BioLM's own example sends those of encode with it, and of log_prob.
+_UNUSED = "accepted, whatever they are; they have no effect"
 
 _NotTooMany = BeforeValidator(ruled(_not_too_many))
 Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
@@ -206,14 +220,14 @@ class PredictBody(_Strict):
     """What predict is sent."""
 
     items: MaskedItems
-    params: UnusedParams | None = None
+    params: Any = Field(default=None, description=_UNUSED)
 
 
 class LogProbBody(_Strict):
     """What log_prob is sent."""
 
     items: Items
-    params: UnusedParams | None = None
+    params: Any = Field(default=None, description=_UNUSED)
 
 
 def limited(
@@ -258,13 +272,13 @@ def _listed_and_bare(field: dict[str, Any]) -> list[dict[str, Any]]:
     return [in_list["items"], bare]
 
 
-def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
+def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:
     """Their encode, checked -> our requests."""
-    params = body.params or Params()
-    layers = tuple(sorted({shape.layer(index) for index in params.repr_layers}))
+    params = body.params or Params.model_validate({}, context=rules)
+    layers = tuple(sorted(set(params.repr_layers)))
     kinds = ("per_token" if kind == "per_residue" else kind for kind in params.include)
     want = Want(layers=layers, **dict.fromkeys(kinds, True))
-    return [ForwardRequest(tokenize(item.sequence), want) for item in body.items]
+    return [ForwardRequest(item.sequence, want) for item in body.items]
 
 
 def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
@@ -278,17 +292,16 @@ def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
     faults: dict[str, list[str]] = {}
     works = []
     for number, item in enumerate(body.items):
-        tokens = tokenize(item.sequence)
         named = f"items__{number}__variants__{{}}".format
         try:
-            sites = place(item.variants, tokens, params.offset, named)
+            sites = place(item.variants, item.sequence, params.offset, named)
         except InvalidRequest as error:
             whole = f"items__{number}__variants"
             faults |= {
                 whole if where == "more" else where: said for where, said in error.faults.items()
             }
         else:
-            works.append(scores(tokens, sites, params.strategy))
+            works.append(scores(item.sequence, sites, params.strategy))
     if faults:
         raise InvalidRequest(faults, InvalidVariant.code)
     tokens_needed, passes = sum(work.tokens for work in works), sum(work.passes for work in works)
@@ -299,6 +312,6 @@ def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
     return works
 
 
-def logits_requests(body: PredictBody | LogProbBody, _shape: Shape) -> list[ForwardRequest]:
+def logits_requests(body: PredictBody | LogProbBody, _: Rules) -> list[ForwardRequest]:
     """Their predict or log_prob, checked -> our requests."""
-    return [ForwardRequest(tokenize(item.sequence), Want(logits=True)) for item in body.items]
+    return [ForwardRequest(item.sequence, Want(logits=True)) for item in body.items]

@@ -141,7 +141,7 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         seconds = allowed_seconds(request.headers, runtime.settings.timeout_seconds)
         caller = permitted(request, action.name)
         service = runtime.service(slug)
-        rules = Rules(service, runtime.settings, action.masks)
+        rules = Rules(service, runtime.settings, action.name, action.masks)
         body = await read_body(request, action.takes, rules)
         asked = action.asked(body, rules)
         service.check_all(asked.requests)

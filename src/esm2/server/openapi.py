@@ -113,6 +113,8 @@ def describe(app: FastAPI, bodies: Iterable[type[BaseModel]], runtime: Runtime) 
         document = get_openapi(
             title="esm2", version=__version__, description=_DESCRIPTION, routes=app.routes
         )
+        # Where this document is: behind a proxy, below its path.
+        document["servers"] = [{"url": "."}]
         schemas = _body_schemas(bodies, runtime.settings, models)
         for model in models:
             schemas |= _body_schemas(bodies, runtime.settings, [model], f"{model.slug}.")
