@@ -123,3 +123,15 @@ def test_random_companions_change_nothing(
     engine = reference("tiny").engine
     for request, outputs in zip(requests, engine.run(requests), strict=True):
         assert not differences(flat(outputs), _alone(engine, request), **LIMITS)
+
+
+@pytest.mark.parametrize("residues", [1, 2, 15, 16, 17, 301, 509])
+@pytest.mark.parametrize("shape", ["odd", "8m"])
+def test_contacts_are_symmetric_to_the_bit(
+    reference: Callable[[str], Reference], shape: str, residues: int
+) -> None:
+    engine = reference(shape).engine
+    sequence = ("MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ" * 16)[:residues]
+    contacts = engine.run([ForwardRequest(tokenize(sequence), Want(contacts=True))])[0].contacts
+    assert contacts is not None
+    assert (contacts == contacts.T).all()

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from esm2.alphabet import TOKENS, first_mask, tokenize
+from esm2.alphabet import TOKENS, doubt, first_mask, tokenize
 from esm2.errors import (
     InvalidRequest,
     InvalidVariant,
@@ -43,6 +43,9 @@ from esm2.types import Decided, ForwardRequest, Want
 from esm2.variants import SEPARATORS, place
 
 Tokens = NDArray[np.uint8]
+
+# Of one kind, that are named.
+_MOST_DOUBTS = 20
 
 #: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
 MOST_SUBSTITUTIONS = 20_000
@@ -202,28 +205,34 @@ class ScoreParams(_Strict):
     )
 
 
-class ScoreBody(_Strict):
+class Asking(_Strict):
+    """What any action is sent."""
+
+    items: Sequence[Any]
+
+
+class ScoreBody(Asking):
     """What score is sent."""
 
     items: Annotated[list[ScoreItem], _NotTooMany, Field(min_length=1)]
     params: ScoreParams | None = None
 
 
-class EncodeBody(_Strict):
+class EncodeBody(Asking):
     """What encode is sent."""
 
     items: Items
     params: Params | None = None
 
 
-class PredictBody(_Strict):
+class PredictBody(Asking):
     """What predict is sent."""
 
     items: MaskedItems
     params: Any = Field(default=None, description=_UNUSED)
 
 
-class LogProbBody(_Strict):
+class LogProbBody(Asking):
     """What log_prob is sent."""
 
     items: Items
@@ -270,6 +279,21 @@ def _listed_and_bare(field: dict[str, Any]) -> list[dict[str, Any]]:
     """The schemas of a value in a list and without one, of a field that takes both."""
     in_list, bare = field["anyOf"]
     return [in_list["items"], bare]
+
+
+def doubts(sequences: Sequence[Tokens]) -> str:
+    """What has to be said of sequences that are hardly proteins; empty where nothing has."""
+    found: dict[str, list[str]] = {}
+    for number, tokens in enumerate(sequences):
+        if why := doubt(tokens):
+            found.setdefault(why, []).append(f"{number}")
+    return "; ".join(f"items {', '.join(_first(own))}: {why}" for why, own in found.items())
+
+
+def _first(numbers: list[str]) -> list[str]:
+    """A header holds only so much."""
+    more = len(numbers) - _MOST_DOUBTS
+    return numbers if more <= 0 else [*numbers[:_MOST_DOUBTS], f"and {more} more"]
 
 
 def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from esm2.runtime import Runtime
 from esm2.server import arrays
 from esm2.server.auth import Gate, permitted
+from esm2.server.bodies import Asking, doubts
 from esm2.server.body import Rules, read_body
 from esm2.server.encoding import json_pieces, provenance
 from esm2.server.metrics import Metrics
@@ -60,7 +61,7 @@ class Action:
     Attributes:
         name: last part of the address.
         summary: one sentence for the documentation.
-        takes, example: model of the body, and a body that works.
+        takes, example: model of the body, which has items with a sequence, and a body that works.
         masks: whether sequences must have no `<mask>`, or some.
         gives: model of the answer.
         asked: a checked body -> what it comes to.
@@ -68,7 +69,7 @@ class Action:
 
     name: str
     summary: str
-    takes: type[BaseModel]
+    takes: type[Asking]
     example: dict[str, Any]
     masks: Literal["none", "some"]
     gives: type[BaseModel]
@@ -162,6 +163,8 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         made = _pieces(asked, how, service.decided, outputs)
         pieces = serving.metrics.timed(made, action.name)
         headers = provenance(service.decided)
+        if warnings := doubts([item.sequence for item in body.items]):
+            headers["X-ESM2-Warnings"] = warnings
         if runtime.cache is not None:
             headers["X-ESM2-Cached"] = f"{cached}/{len(outputs)}"
         return deliver(pieces, how, headers, request)

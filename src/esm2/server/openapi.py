@@ -29,8 +29,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _SCHEMAS = _REFERENCE.format(model="")
 
 
-def _header(sentence: str) -> dict[str, Any]:
-    return {"description": sentence, "required": True, "schema": {"type": "string"}}
+def _header(sentence: str, *, always: bool = True) -> dict[str, Any]:
+    return {"description": sentence, "required": always, "schema": {"type": "string"}}
 
 
 _VERSION = {"X-ESM2-Version": _header("version of the server")}
@@ -40,6 +40,10 @@ _PROVENANCE = _VERSION | {
     "X-ESM2-Weights-Kind": _header("official, demo or custom"),
     "X-ESM2-Dtype": _header("dtype of the arithmetic"),
     "X-ESM2-Kernel": _header("what computed: a native instruction set, or torch"),
+    "X-ESM2-Warnings": _header(
+        "items, counted from 0, that are hardly proteins, and why; they are answered all the same",
+        always=False,
+    ),
 }
 
 _WHY = "refused; `code` says why in a word that never changes"
