@@ -34,10 +34,11 @@ def _flags() -> inspect.Signature:
             continue
         several = isinstance(field.default, tuple)
         default = ",".join(field.default) if several else field.default
+        said = "" if default == "" else f" [default: {default}]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
             metavar="SLUG[=PATH]" if name == "model" else name.split("_")[-1].upper(),
-            help=f"{field.description} [default: {default}]",
+            help=f"{field.description}{said}",
         )
         kind = list[str] if several else field.annotation
         parameters.append(
