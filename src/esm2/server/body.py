@@ -37,8 +37,10 @@ from esm2.settings import Settings
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_FAULTS = 32
-# What a place is called when a caller named it like nothing that there is: it could be a sequence.
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,19}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}")
+# What looks like the name of a field, snake_case or camelCase; anything else could be a sequence.
+_NAME = re.compile(
+    r"_?[a-z][a-z0-9]{0,11}(_[a-z0-9]{1,12}){0,3}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}"
+)
 _DEEPEST = 32
 _NAME_ENDS = re.compile(rb'"[ \t\r\n]*:')
 
