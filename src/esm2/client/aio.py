@@ -30,10 +30,9 @@ from esm2.client.address import address, on_this_machine
 from esm2.client.batches import Batch, batches, checked, joined, stacked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
-from esm2.client.wire import OutputName
 from esm2.errors import ContactsUnavailable, InvalidRequest, ServerUnreachable
 from esm2.marginals import Strategy
-from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
+from esm2.types import KINDS, Decided, Float, ForwardRequest, OutputName, Outputs, Want
 
 Pool = Literal["mean", "bos"]
 Job = TypeVar("Job")
@@ -124,8 +123,8 @@ class AsyncClient:
         layers: Sequence[int] = (-1,),
     ) -> list[Outputs]:
         """As `Client.encode`."""
-        if isinstance(include, str) or not include or not set(include) <= set(wire.KINDS):
-            raise ValueError(f"include is {include!r}; use a list of {wire.KINDS}")
+        if isinstance(include, str) or not include or not set(include) <= set(KINDS):
+            raise ValueError(f"include is {include!r}; use a list of {KINDS}")
         decided, _ = await self._known()
         resolved = {decided.shape.layer(index) for index in layers}
         want = Want(layers=tuple(sorted(resolved)), **dict.fromkeys(include, True))

@@ -15,7 +15,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +24,10 @@ from esm2.alphabet import AMINO_ACIDS
 from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
 from esm2.client.refusals import error_of
 from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
-from esm2.types import Decided, Float, Outputs, Want
+from esm2.types import BY_LAYER, KINDS, OUTPUTS, Decided, Float, Outputs, Want
 
 NPZ = "application/x-npz"
 JSON = "application/json"
-
-OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
-KINDS: tuple[OutputName, ...] = get_args(OutputName)
-#: Those that have one array for each layer.
-BY_LAYER = ("mean", "per_token", "bos")
 
 # Bytes of a body from which compressing it is worth the time; BioLM's SDKs do the same.
 _WORTH_GZIP = 256
@@ -308,16 +303,9 @@ class Item:
     ) -> None:
         self._arrays = arrays
         self._index = index
-        n, dim = residues, shape.dim
-        self._shapes: dict[str, tuple[int, ...]] = {
-            "mean": (dim,),
-            "per_token": (n, dim),
-            "bos": (dim,),
-            "logits": (n, len(AMINO_ACIDS)),
-            "contacts": (n, n),
-            "attentions": (shape.layers, n),
-            "log_prob": (),
-        }
+        self._shapes: dict[str, tuple[int, ...]] = {"log_prob": ()}
+        for kind, about in OUTPUTS.items():
+            self._shapes[kind] = about.shape(shape, residues, len(AMINO_ACIDS))
 
     def array(self, kind: str, layer: int | None = None) -> Float:
         """One array.

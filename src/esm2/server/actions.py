@@ -20,6 +20,7 @@ from esm2.server.bodies import (
     scoring_works,
 )
 from esm2.server.body import Rules
+from esm2.server.dialect import Dialect
 from esm2.server.encoding import named_arrays
 from esm2.server.generation import Action, Asked
 from esm2.types import Float, ForwardRequest, Outputs
@@ -40,7 +41,7 @@ def _asking(
     return asked
 
 
-def encode(gives: type[BaseModel], answer: Answer) -> Action:
+def encode(gives: type[BaseModel], dialect: Dialect) -> Action:
     """Embeddings, contacts, logits and attentions, in one generation's words."""
     return Action(
         name="encode",
@@ -49,11 +50,14 @@ def encode(gives: type[BaseModel], answer: Answer) -> Action:
         example={"items": [{"sequence": "MKTAYIAKQR"}], "params": {"include": ["mean"]}},
         masks="none",
         gives=gives,
-        asked=_asking(encode_requests, answer, lambda _, outputs: named_arrays(outputs)),
+        asked=_asking(
+            encode_requests, dialect.encode_answer, lambda _, outputs: named_arrays(outputs)
+        ),
+        kinds=tuple(dialect.keys),
     )
 
 
-def predict(gives: type[BaseModel], answer: Answer) -> Action:
+def predict(gives: type[BaseModel], dialect: Dialect) -> Action:
     """Logits of masked proteins, in one generation's words."""
     return Action(
         name="predict",
@@ -62,7 +66,9 @@ def predict(gives: type[BaseModel], answer: Answer) -> Action:
         example={"items": [{"sequence": "MKT<mask>YIAKQR"}]},
         masks="some",
         gives=gives,
-        asked=_asking(logits_requests, answer, lambda _, outputs: named_arrays(outputs)),
+        asked=_asking(
+            logits_requests, dialect.predict_answer, lambda _, outputs: named_arrays(outputs)
+        ),
     )
 
 

@@ -31,6 +31,7 @@ from esm2.errors import (
     InvalidVariant,
     MaskMissing,
     MaskNotAllowed,
+    RequestError,
     TooManyItems,
     TooManySubstitutions,
     TooMuchWork,
@@ -39,7 +40,7 @@ from esm2.marginals import Strategy, Work, scores
 from esm2.scoring import Double
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
-from esm2.types import Decided, ForwardRequest, Want
+from esm2.types import Decided, ForwardRequest, OutputName, Want
 from esm2.variants import SEPARATORS, place
 
 Tokens = NDArray[np.uint8]
@@ -71,9 +72,13 @@ def _not_too_many(items: object, rules: Rules) -> object:
     return items
 
 
-def _available(kinds: list[Kind], rules: Rules) -> list[Kind]:
-    rules.service.check(Want(contacts="contacts" in kinds))
-    return kinds
+def _available(kinds: list[Kind], rules: Rules) -> list[OutputName]:
+    ours: list[OutputName] = ["per_token" if kind == "per_residue" else kind for kind in kinds]
+    foreign = [kind for kind in ours if kind not in rules.kinds]
+    if foreign:
+        raise RequestError(f"{foreign[0]} is not in this API, which has {', '.join(rules.kinds)}")
+    rules.service.check(Want(contacts="contacts" in ours))
+    return ours
 
 
 def _a_layer(index: int, rules: Rules) -> int:
@@ -130,7 +135,7 @@ class MaskedItem(_Labelled):
     )
 
 
-Kind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+Kind = Literal[OutputName, "per_residue"]
 Layer = Annotated[int, BeforeValidator(_whole), AfterValidator(ruled(_a_layer))]
 _Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
 _Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
@@ -300,8 +305,7 @@ def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:
     """Their encode, checked -> our requests."""
     params = body.params or Params.model_validate({}, context=rules)
     layers = tuple(sorted(set(params.repr_layers)))
-    kinds = ("per_token" if kind == "per_residue" else kind for kind in params.include)
-    want = Want(layers=layers, **dict.fromkeys(kinds, True))
+    want = Want(layers=layers, **dict.fromkeys(params.include, True))
     return [ForwardRequest(item.sequence, want) for item in body.items]
 
 

@@ -33,6 +33,7 @@ from esm2.errors import (
 )
 from esm2.service import Service
 from esm2.settings import Settings
+from esm2.types import OutputName
 
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
@@ -61,12 +62,14 @@ class Rules:
         settings: the limits.
         action: what is asked, by its name.
         masks: whether sequences must have no `<mask>`, or some.
+        kinds: outputs that this generation speaks.
     """
 
     service: Service
     settings: Settings
     action: str
     masks: Literal["none", "some"]
+    kinds: tuple[OutputName, ...]
 
 
 async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:

@@ -29,7 +29,7 @@ from esm2.server.presence import while_present
 from esm2.server.reply import deliver
 from esm2.server.sending import ReplyMemory, allowed_seconds, cache_use, until_sent
 from esm2.tokens.rates import Rates
-from esm2.types import Decided, Float, ForwardRequest, Outputs
+from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
 
 UntilSent = Annotated[ExitStack, Depends(until_sent)]
 
@@ -65,6 +65,7 @@ class Action:
         masks: whether sequences must have no `<mask>`, or some.
         gives: model of the answer.
         asked: a checked body -> what it comes to.
+        kinds: outputs that may be asked for by name.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Action:
     masks: Literal["none", "some"]
     gives: type[BaseModel]
     asked: Callable[[Any, Rules], Asked]
+    kinds: tuple[OutputName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         seconds = allowed_seconds(request.headers, runtime.settings.timeout_seconds)
         caller = permitted(request, action.name)
         service = runtime.service(slug)
-        rules = Rules(service, runtime.settings, action.name, action.masks)
+        rules = Rules(service, runtime.settings, action.name, action.masks, action.kinds)
         body = await read_body(request, action.takes, rules)
         asked = action.asked(body, rules)
         service.check_all(asked.requests)
