@@ -8,6 +8,10 @@ import json
 import pytest
 from pydantic import SecretStr
 
+from esm2.runtime import Runtime
+from esm2.server.app import create_admin_app
+from esm2.server.metrics import Metrics
+from esm2.settings import Settings
 from tests.wire.fake import PATH, app_over, at_once, call, ones
 
 BODY = json.dumps({"items": [{"sequence": "MKT"}]}).encode()
@@ -74,6 +78,14 @@ def test_with_tokens_the_token_decides():
 def test_a_name_that_looks_like_none_is_not_repeated():
     refused = asked(OPEN, {"Host": "MKTAYIAKQR<b>"})
     assert "another name" in refused.json()["error"]
+
+
+def test_the_admin_port_is_no_way_around_where_only_this_machine_can_reach_it():
+    for host, status in (("127.0.0.1", 403), ("0.0.0.0", 200)):
+        runtime = Runtime(Settings.model_construct(admin_host=host), {})
+        app = create_admin_app(runtime, Metrics())
+        answer = asked(app, {"Host": "esm2.monitoring:9000"}, "GET", "/metrics")
+        assert answer.status == status
 
 
 # --- Origin --------------------------------------------------------------------------------------
@@ -182,3 +194,19 @@ def test_the_api_before_the_seed_is_refused_with_the_address_that_works(method, 
     refused = asked(OPEN, method=method, path=f"/api/v1/models/{path}")
     assert (refused.status, refused.json()["code"]) == (404, "http.moved")
     assert f"POST {now} answers" in refused.json()["error"]
+
+
+# --- what is asked says its name -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["encode", "log_prob", "score"])
+def test_an_action_that_takes_no_mask_says_which_it_is(action):
+    item = {"sequence": "MKT<mask>", **({"variants": ["WT"]} if action == "score" else {})}
+    reply = call(
+        OPEN, "POST", f"/api/v3/esm2-demo/{action}/", json.dumps({"items": [item]}).encode()
+    )
+    [sentence] = asyncio.run(reply).json()["error"]["items__0__sequence"]
+    assert sentence == (
+        f"residue 4 is <mask>, and every residue must be known for {action}; for masked ones use"
+        " predict"
+    )
