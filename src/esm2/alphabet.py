@@ -39,6 +39,10 @@ BOS, EOS, MASK = (TOKENS.index(token) for token in ("<cls>", "<eos>", "<mask>"))
 AMINO_ACID_COLUMNS = slice(4, 24)
 AMINO_ACIDS: tuple[str, ...] = TOKENS[AMINO_ACID_COLUMNS]
 
+_UNKNOWN = [TOKENS.index(letter) for letter in "X.-"]
+_BASES = [TOKENS.index(letter) for letter in "ACGTUN"]
+_FEW, _KINDS = 10, 3
+
 _MASK_TEXT = "<mask>"
 _NO_TOKEN = 255
 _TOKEN_OF_BYTE = np.full(256, _NO_TOKEN, dtype=np.uint8)
@@ -124,6 +128,21 @@ def tokenize_all(
     if faults:
         raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
     return tokenized
+
+
+def doubt(tokens: NDArray[np.uint8]) -> str | None:
+    """Why a sequence is hardly a protein, for a sentence; None where nothing speaks against it.
+
+    Ten residues of which all are A, C, G, T, U or N, three kinds of them at least, are one in a
+    million proteins; silk has two kinds.
+    """
+    residues = residue_tokens(tokens)
+    if np.isin(residues, _UNKNOWN).all():
+        return "no residue in it is known"
+    known = residues[~np.isin(residues, [*_UNKNOWN, MASK])]
+    if known.size >= _FEW and np.isin(known, _BASES).all() and len(np.unique(known)) >= _KINDS:
+        return "it looks like DNA or RNA"
+    return None
 
 
 def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:

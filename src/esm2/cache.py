@@ -13,14 +13,13 @@ import io
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 
 from esm2.errors import MissingExtra
-from esm2.types import Decided, Float, ForwardRequest, Outputs
+from esm2.types import WHOLE, Decided, ForwardRequest, Outputs
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("esm2.cache")
 
 _FORMAT = b"esm2 cache 1"
-_BY_LAYER = ("mean", "per_token", "bos")
-_WHOLE = ("logits", "contacts", "attentions")
 
 _PATIENCE = 0.5  # seconds for one question to Redis
 _PAUSE = 5.0  # seconds until Redis is asked again that did not answer
@@ -61,7 +58,7 @@ def key_of(request: ForwardRequest, decided: Decided) -> bytes:
 
 def size_of(outputs: Outputs) -> int:
     """Bytes of all arrays."""
-    return sum(array.nbytes for _, array in _named(outputs))
+    return sum(array.nbytes for _, array in outputs.named())
 
 
 class MemoryCache:
@@ -88,7 +85,7 @@ class MemoryCache:
         size = size_of(outputs)
         if key in self._kept or size > self._limit:
             return
-        for _, array in _named(outputs):
+        for _, array in outputs.named():
             array.setflags(write=False)  # it is everyone's from now on
         self._kept[key] = outputs
         self.held += size
@@ -167,18 +164,9 @@ def _name(key: bytes) -> str:
     return f"esm2:{key.hex()}"
 
 
-def _named(outputs: Outputs) -> Iterator[tuple[str, Float]]:
-    for kind in _BY_LAYER:
-        for layer, array in getattr(outputs, kind).items():
-            yield f"{kind}.{layer}", array
-    for kind in _WHOLE:
-        if (array := getattr(outputs, kind)) is not None:
-            yield kind, array
-
-
 def _packed(outputs: Outputs) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **dict(_named(outputs)))  # type: ignore[arg-type]  # no name is its keyword
+    np.savez(file, **dict(outputs.named()))  # type: ignore[arg-type]  # no name is its keyword
     return file.getvalue()
 
 
@@ -196,6 +184,6 @@ def _unpacked(content: bytes) -> Outputs | None:
                     whole[kind] = archive[name]
     except (ValueError, OSError, EOFError, BadZipFile, AttributeError, TypeError):
         return None
-    if not set(whole) <= set(_WHOLE):
+    if not set(whole) <= set(WHOLE):
         return None
     return Outputs(outputs.mean, outputs.per_token, outputs.bos, **whole)

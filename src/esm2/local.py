@@ -39,7 +39,16 @@ from esm2.errors import RequestError
 from esm2.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
 from esm2.scoring import Double, log_prob, log_softmax
-from esm2.types import Decided, Float, ForwardRequest, Outputs, Record, Want
+from esm2.types import (
+    KINDS,
+    Decided,
+    Float,
+    ForwardRequest,
+    OutputName,
+    Outputs,
+    Record,
+    Want,
+)
 from esm2.variants import Offset, place
 
 # Enough that the batcher's packs are full while results are taken out in order.
@@ -61,9 +70,6 @@ class Guess:
     position: int
     residue: str
     probability: float
-
-
-OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
 
 
 def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Model:
@@ -179,8 +185,8 @@ class Model:
         Raises:
             InvalidRequest, LayerOutOfRange, ContactsUnavailable, LogitsUnavailable.
         """
-        if isinstance(include, str) or not set(include) <= set(get_args(OutputName)):
-            raise ValueError(f"include is {include!r}; use a list of {get_args(OutputName)}")
+        if isinstance(include, str) or not set(include) <= set(KINDS):
+            raise ValueError(f"include is {include!r}; use a list of {KINDS}")
         resolved = {self.decided.shape.layer(index) for index in layers}
         flags = dict.fromkeys(include, True)
         want = Want(layers=tuple(sorted(resolved)), **flags)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,8 +21,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from esm2.catalog import DEMO_SLUG
 from esm2.errors import SettingsError
+from esm2.hosts import is_loopback
 
 _PREFIX = "ESM2_"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 
 
 class Settings(BaseSettings):
@@ -33,6 +36,30 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on; a public one needs tokens")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    uds: str = Field(
+        "", description="path of a Unix socket to listen on, in place of a host and a port"
+    )
+    root_path: str = Field(
+        "",
+        description="path below which a proxy has this server, such as /esm2, for a proxy that"
+        " leaves it in front of the addresses",
+    )
+    trust_proxy: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="address or network of a proxy whose X-Forwarded-For says who asks; unix for"
+        " whoever comes over the Unix socket; repeat the flag for several (in the variable,"
+        " separate by commas)",
+    )
+    allow_host: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="host name under which a server without tokens answers, beside localhost and"
+        " other names of loopback; repeat the flag for several",
+    )
+    allow_origin: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origin of web pages elsewhere that may ask this server, such as"
+        " https://lab.example (CORS); repeat the flag for several",
+    )
     model: Annotated[tuple[str, ...], NoDecode] = Field(
         (DEMO_SLUG,),
         description="SLUG or SLUG=PATH to serve; repeat the flag for several (in the variable,"
@@ -149,32 +176,68 @@ class Settings(BaseSettings):
         60, ge=0, description="seconds that requests in flight get when the server is stopped"
     )
 
-    @field_validator("model", "tokens", mode="before")
+    @field_validator("model", "tokens", "trust_proxy", "allow_host", "allow_origin", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, given: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", given):
+            raise ValueError(f"{given[:80]!r} is no path; write it like /esm2")
+        return given.rstrip("/")
+
+    @field_validator("trust_proxy")
+    @classmethod
+    def _proxies(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in given:
+            try:
+                proxy == "unix" or ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(
+                    f"{proxy[:80]!r} is no address such as 10.0.0.7, no network such as"
+                    " 10.0.0.0/8, and not unix"
+                ) from error
+        return given
+
+    @field_validator("allow_host")
+    @classmethod
+    def _hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for host in given:
+            if not re.fullmatch(_HOST, host):
+                raise ValueError(
+                    f"{host[:80]!r} is no host name; write it without scheme, port and path"
+                )
+        return tuple(host.lower() for host in given)
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in given:
+            if not re.fullmatch(rf"https?://({_HOST})(:\d{{1,5}})?", origin):
+                raise ValueError(
+                    f"{origin[:80]!r} is no origin; name each as browsers do, such as"
+                    " https://lab.example or http://localhost:3000"
+                )
+        return tuple(origin.lower() for origin in given)
+
+    @property
+    def closed(self) -> bool:
+        """Whether only those with a token are answered."""
+        return bool(self.tokens or self.token_database)
+
     @model_validator(mode="after")
     def _closed_to_the_world(self) -> Settings:
-        if not (self.tokens or self.token_database) and not is_loopback(self.host):
+        if not (self.closed or self.uds or is_loopback(self.host)):
             raise ValueError(
                 f"host {self.host} can be reached from other machines and there are no tokens;"
                 " set ESM2_TOKENS to one or more secrets, or ESM2_TOKEN_DATABASE, or listen on"
                 " 127.0.0.1"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(flags: Mapping[str, Any]) -> Settings:

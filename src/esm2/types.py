@@ -9,8 +9,9 @@ A local engine, an engine in another process and a function in a test are values
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,46 @@ from esm2.catalog import CAVEATS, Shape
 from esm2.errors import ContactsUnavailable, LogitsUnavailable
 
 Float = NDArray[np.float32]
+
+OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of output.
+
+    Attributes:
+        axes: of its array: L residues, D dimension and N layers of the model, V columns of logits.
+        by_layer: whether each layer that is asked for has one, and no deeper layer has to run;
+            for the others all have to.
+    """
+
+    axes: str
+    by_layer: bool = False
+
+    def shape(self, model: Shape, residues: int, columns: int = 33) -> tuple[int, ...]:
+        """Of one array.
+
+        Args:
+            columns: of logits: 33 of an executor, 20 on the wire.
+        """
+        sizes = {"L": residues, "D": model.dim, "N": model.layers, "V": columns}
+        return tuple(sizes[axis] for axis in self.axes)
+
+
+#: Every kind: what goes over the wire, into files and into tables follows from here.
+OUTPUTS: Mapping[OutputName, Kind] = {
+    "mean": Kind("D", by_layer=True),
+    "per_token": Kind("LD", by_layer=True),
+    "bos": Kind("D", by_layer=True),
+    "logits": Kind("LV"),
+    "contacts": Kind("LL"),
+    "attentions": Kind("NL"),
+}
+KINDS: tuple[OutputName, ...] = tuple(OUTPUTS)
+#: Those that have one array for each layer.
+BY_LAYER: tuple[OutputName, ...] = tuple(name for name in OUTPUTS if OUTPUTS[name].by_layer)
+WHOLE: tuple[OutputName, ...] = tuple(name for name in OUTPUTS if not OUTPUTS[name].by_layer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +90,16 @@ class Want:
     @property
     def embedded_layers(self) -> tuple[int, ...]:
         """The layers whose hidden states are needed; none where no embedding is asked for."""
-        return self.layers if self.mean or self.per_token or self.bos else ()
+        return self.layers if any(getattr(self, kind) for kind in BY_LAYER) else ()
 
     @property
     def described(self) -> str:
         """The outputs asked for, for a sentence."""
-        kinds = ("mean", "per_token", "bos", "logits", "contacts", "attentions")
-        return ", ".join(kind for kind in kinds if getattr(self, kind)) or "nothing"
+        return ", ".join(kind for kind in KINDS if getattr(self, kind)) or "nothing"
 
     def depth(self, layers: int) -> int:
         """How many of the model's layers have to run."""
-        if self.logits or self.needs_attention_weights:
+        if any(getattr(self, kind) for kind in WHOLE):
             return layers
         return max(self.embedded_layers, default=0)
 
@@ -100,6 +140,15 @@ class Outputs:
     def of_whole_pass(self) -> Float | None:
         """What `Decided.whole_pass` asked for."""
         return next(iter(self.mean.values()), None) if self.logits is None else self.logits
+
+    def named(self) -> Iterator[tuple[str, Float]]:
+        """Every array that is there, as "mean.33", "logits", ..., by layer first."""
+        for kind in BY_LAYER:
+            for layer, array in getattr(self, kind).items():
+                yield f"{kind}.{layer}", array
+        for kind in WHOLE:
+            if (whole := getattr(self, kind)) is not None:
+                yield kind, whole
 
 
 Executor = Callable[[list[ForwardRequest]], list[Outputs]]

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.alphabet import AMINO_ACID_COLUMNS, TOKENS, residue_tokens
+from esm2.alphabet import AMINO_ACID_COLUMNS, residue_tokens
 from esm2.catalog import SLUGS, Shape, find
 from esm2.errors import ContactsUnavailable, LogitsUnavailable, NoReference
 from esm2.numerics import published
 from esm2.scoring import log_prob
-from esm2.types import Executor, ForwardRequest, Outputs, Want
+from esm2.types import OUTPUTS, Executor, ForwardRequest, Outputs, Want
 
 Array = NDArray[np.float64]
 
@@ -173,16 +173,10 @@ def _cases_of(name: str, parts: dict[str, NDArray[Any]], shape: Shape) -> Iterat
     source, precision = (str(parts.pop(about)) for about in ("source", "precision"))
     tokens = parts.pop("tokens")
     residues = len(residue_tokens(tokens))
-    shapes = {
-        "mean": (shape.dim,),
-        "per_token": (residues, shape.dim),
-        "bos": (shape.dim,),
-        "logits": (residues, len(TOKENS)),
-        "amino_logits": (residues, len(TOKENS)),
-        "log_prob": (residues, len(TOKENS)),
-        "contacts": (residues, residues),
-        "attentions": (shape.layers, residues),
+    shapes: dict[str, tuple[int, ...]] = {
+        kind: about.shape(shape, residues) for kind, about in OUTPUTS.items()
     }
+    shapes |= dict.fromkeys(("amino_logits", "log_prob"), shapes["logits"])
     for part, array in parts.items():
         kind, _, layer = part.partition("/")
         expected = array.astype(np.float64)

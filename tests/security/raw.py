@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ class Said:
     @property
     def statuses(self) -> list[int]:
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", self.bytes)]
+
+    @property
+    def last(self) -> dict[str, str]:
+        """The JSON of the last answer."""
+        content: dict[str, str] = json.loads(self.bytes.rpartition(b"\r\n\r\n")[2])
+        return content
 
 
 def connect(server: Server) -> socket.socket:

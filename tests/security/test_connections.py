@@ -39,7 +39,9 @@ def server():
 def test_headers_that_do_not_end_are_not_waited_for(server, begun):
     with connect(server) as connection:
         connection.sendall(begun)
-        assert everything(connection).statuses == [408]
+        said = everything(connection)
+    assert (said.statuses, said.last["code"]) == ([408], "http.header_timeout")
+    assert "after 1 seconds" in said.last["error"]
 
 
 def test_the_headers_of_a_further_request_are_not_waited_for_either(server):
@@ -128,6 +130,9 @@ def test_what_is_not_quite_http_is_one_refusal_and_nothing_behind_it_is_read(ser
     assert len(said.statuses) <= 2
     assert all(400 <= status < 500 or status == 200 for status in said.statuses)
     assert b'"status":"live"' not in said.bytes or said.statuses[0] == 400
+    if said.statuses == [400]:
+        assert b"content-type: application/json\r\n" in said.bytes.lower()
+        assert said.last["code"] in ("http.malformed", "request.not_json")
     assert alive(server)
 
 

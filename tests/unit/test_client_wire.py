@@ -11,7 +11,7 @@ import pytest
 from esm2 import errors
 from esm2.catalog import DEMO_SLUG, Shape
 from esm2.client import wire
-from esm2.client.address import address, is_loopback
+from esm2.client.address import address, on_this_machine
 from esm2.client.batches import batches, checked, joined, stacked
 from esm2.client.refusals import error_of, of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
@@ -384,4 +384,4 @@ def test_what_is_no_address_is_refused_without_repeating_a_password(url):
     ],
 )
 def test_this_machine_is_known_by_its_addresses(url, here):
-    assert is_loopback(url) is here
+    assert on_this_machine(url) is here

@@ -7,7 +7,7 @@ import pytest
 
 from esm2.errors import BeyondFloat16, NotAcceptable
 from esm2.server.arrays import halved
-from esm2.server.negotiation import JSON, NPZ, SAFETENSORS, Wanted, wanted
+from esm2.server.negotiation import JSON, NPZ, SAFETENSORS, Wanted, wanted, wants_page
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,40 @@ from esm2.server.negotiation import JSON, NPZ, SAFETENSORS, Wanted, wanted
         ('application/vnd.safetensors ; dtype="float16" ; q=0.9', SAFETENSORS, True),
         ("application/x-npz;dtype=float16", NPZ, True),
         ("application/json;dtype=float16", JSON, False),
+        ("text/html;q=0", JSON, False),
+        ("application/x-npz;q=0, application/vnd.safetensors;q=0", JSON, False),
+        ("application/json, application/x-npz", NPZ, False),
+        ("application/json;q=0.5, */*", JSON, False),  # nobody gets arrays by a wildcard
+        ("application/json;q=0, */*", NPZ, False),
+        ("application/json;q=0, application/*;q=0.1, application/x-npz;q=0", SAFETENSORS, False),
+        ("application/json;q=0, application/x-npz;q=0.001", NPZ, False),
+        ("*/*;q=0, application/json;q=0.1", JSON, False),
+        ("application/json;q=1.5", JSON, False),
     ],
 )
 def test_accept(accept: str, media_type: str, half: bool) -> None:
     assert wanted({"accept": accept}) == Wanted(media_type, half)
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*;q=0", "application/json;q=0", "application/json;q=0, text/html", "*/*;Q=0.000"]
+)
+def test_who_refuses_every_type_that_there_is_gets_none(accept: str) -> None:
+    with pytest.raises(NotAcceptable, match="it can be application/json or application/x-npz or"):
+        wanted({"accept": accept})
+
+
+@pytest.mark.parametrize(
+    ("accept", "page"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("*/*", False),
+        ("", False),
+        ("text/html;q=0, */*", False),
+    ],
+)
+def test_only_who_names_html_gets_the_page(accept: str, page: bool) -> None:
+    assert wants_page({"accept": accept}) is page
 
 
 @pytest.mark.parametrize(

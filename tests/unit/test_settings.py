@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from esm2.errors import SettingsError
-from esm2.settings import Settings, is_loopback, load
+from esm2.hosts import is_loopback
+from esm2.settings import Settings, load
 
 SECRETS = ("hunter2-first", "hunter2-second")
 
@@ -23,6 +24,11 @@ DEFAULTS = {
     "limits_storage": "memory://",
     "cache_mb": 0,
     "cache_url": "",
+    "uds": "",
+    "root_path": "",
+    "trust_proxy": (),
+    "allow_host": (),
+    "allow_origin": (),
     "max_items": 8,
     "max_residues": 2048,
     "max_body_bytes": 16 * 1024 * 1024,
@@ -160,6 +166,24 @@ def test_every_field_that_is_wrong_is_named_at_once():
         load({"port": -1, "max_items": 0})
     assert "port: " in str(caught.value)
     assert "max_items: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong", "says"),
+    [
+        ("allow_host", "http://lab.example", "without scheme, port and path"),
+        ("allow_host", "lab.example:80", "without scheme, port and path"),
+        ("allow_origin", "*", "is no origin; name each"),
+        ("allow_origin", "lab.example", "is no origin; name each"),
+        ("allow_origin", "https://lab.example/", "is no origin; name each"),
+        ("trust_proxy", "*", "no address .*, no network .*, and not unix"),
+        ("trust_proxy", "10.0.0.1/8", "no address"),
+        ("root_path", "esm2", "is no path; write it like /esm2"),
+    ],
+)
+def test_what_names_nobody_is_refused(flag, wrong, says):
+    with pytest.raises(SettingsError, match=f"(?s){flag}.*{says}"):
+        load({flag: wrong if flag == "root_path" else [wrong]})
 
 
 # --- who can reach it --------------------------------------------------------------------------

@@ -29,7 +29,7 @@ _PATIENCE = 10
 SHAPE = Shape(layers=2, dim=4, heads=2)
 PATH = f"/api/v2/{DEMO_SLUG}"
 
-_DECIDED = Decided(
+DECIDED = Decided(
     slug=DEMO_SLUG,
     shape=SHAPE,
     device="none",
@@ -76,10 +76,10 @@ def at_once(compute: Callable[[ForwardRequest], Outputs]) -> Callable[..., Futur
     return submit
 
 
-def app_over(submit: Callable[..., Future[Outputs]]) -> FastAPI:
-    """An open server with the default limits and one model."""
-    settings = Settings.model_construct(tokens=(), max_body_bytes=1 << 16)
-    return create_app(Runtime(settings, {DEMO_SLUG: Service(_DECIDED, submit)}))
+def app_over(submit: Callable[..., Future[Outputs]], **given: Any) -> FastAPI:
+    """A server with the default limits and one model, open unless other settings are given."""
+    settings = Settings.model_construct(max_body_bytes=1 << 16, **given)
+    return create_app(Runtime(settings, {DEMO_SLUG: Service(DECIDED, submit)}))
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,10 @@ def test_a_body_of_the_right_form_gets_results(content):
 def test_any_path_is_answered(slug, action, method):
     reply = asyncio.run(call(APP, method, f"/api/v2/{slug}/{action}"))
     assert reply.status in (400, 404, 405)
-    assert_answered(reply)
+    if method == "HEAD":
+        assert reply.body == b""
+    else:
+        assert_answered(reply)
 
 
 @FEW_HUNDRED

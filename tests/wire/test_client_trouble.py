@@ -40,7 +40,12 @@ from tests.wire.scripted import (
 )
 
 HTML = Answer(200, b"<html>It works!</html>", {"Content-Type": "text/html"})
-BROKEN_PROXY = Answer(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"})
+
+
+def of_a_proxy(status):
+    return Answer(status, b"<html>nginx</html>", {"Content-Type": "text/html"})
+
+
 #: Seconds until a thread of a test that waits for another gives up.
 PATIENCE = 30
 
@@ -169,6 +174,20 @@ def test_where_nothing_listens_that_is_said_after_few_attempts(patient, waits):
     assert waits == [1, 2]
 
 
+def test_a_proxy_with_nothing_behind_it_is_asked_again_like_a_lost_connection(patient, waits):
+    with scripted(first(*[of_a_proxy(502)] * 4)) as server:
+        np.testing.assert_array_equal(embed(server, patient), expected(["MKT"]))
+    assert waits == [1, 2, 4, 8]
+
+
+def test_a_proxy_that_never_had_anything_behind_it_is_given_up_after_few_attempts(patient, waits):
+    with scripted(first()) as server:
+        server.info = of_a_proxy(502)
+        with pytest.raises(UnexpectedReply, match="nothing answers behind it"):
+            embed(server, patient)
+    assert waits == [1, 2]
+
+
 def test_a_server_that_was_there_is_waited_for_longer(patient, waits):
     def answer(_, request):
         own = means(request)
@@ -234,7 +253,10 @@ def test_a_server_that_is_not_ours_is_told_from_ours(patient, info):
     ("answer", "says"),
     [
         (HTML, "text/html came instead of arrays"),
-        (BROKEN_PROXY, "status 502 came with text/html, not JSON"),
+        (of_a_proxy(413), "answered 413: .*client_max_body_size"),
+        (of_a_proxy(502), "answered 502: nothing answers behind it; is `esm2 serve` running"),
+        (of_a_proxy(503), "answered 503: it has no server that is ready"),
+        (of_a_proxy(504), "answered 504: .*proxy_read_timeout of nginx"),
         (said(200, {"results": []}), "application/json came instead of arrays"),
         (said(500, ["no"]), "without an error and its code"),
         (Answer(200, b"PK\3\4", {"Content-Type": "application/x-npz"}), "are damaged"),

@@ -197,11 +197,12 @@ def test_the_hub_client_reads_the_served_models_out_of_the_addresses(guarded):
 
 def test_the_description_limits_layers_and_contacts_model_by_model(guarded):
     document = guarded.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
     for slug, deepest in SERVED.items():
         body = document["paths"][f"/api/v1/{slug}/encode"]["post"]["requestBody"]
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        assert name == f"{slug}.EncodeBody"
-        fields = document["components"]["schemas"][f"{slug}.Params"]["properties"]
+        params, _ = schemas[name]["properties"]["params"]["anyOf"]
+        fields = schemas[params["$ref"].rpartition("/")[2]]["properties"]
         listed, bare = fields["repr_layers"]["anyOf"]
         assert (bare["minimum"], bare["maximum"]) == (-deepest - 1, deepest)
         assert listed["items"] == bare
@@ -247,4 +248,4 @@ def test_schema_is_not_a_model(guarded, action):
     answer = guarded.post(f"/api/v3/schema/{action}/", {"items": [{"sequence": "MKT"}]})
     assert (answer.status, answer.json()["code"]) == (404, "model.unknown")
     answer = guarded.post(f"/api/v3/schema/my-slug/{action}/", {})
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")

@@ -194,3 +194,26 @@ def test_a_caller_who_leaves_in_the_middle_of_a_reply_costs_nothing_more(server)
 def memory(process: Path, field: str) -> int:
     lines = process.joinpath("status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+DNA, GAPS, PROTEIN = "ATGGCCATTGTA", "-" * 12, "MKTAYIAKQR"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-npz"])
+def test_what_is_hardly_a_protein_is_answered_and_said_in_a_header(server, accept):
+    items = [{"sequence": sequence} for sequence in (DNA, PROTEIN, GAPS, DNA)]
+    answer = server.post("/api/v3/my-slug/encode/", {"items": items}, {"Accept": accept})
+    assert answer.status == 200
+    assert answer.headers["X-ESM2-Warnings"] == (
+        "items 0, 3: it looks like DNA or RNA; items 2: no residue in it is known"
+    )
+
+
+@pytest.mark.parametrize("action", ["predict", "log_prob", "score"])
+def test_every_action_says_it_and_none_of_a_protein(server, action):
+    more = {"predict": "<mask>"}.get(action, "")
+    variants = {"variants": ["WT"]} if action == "score" else {}
+    for sequence, said in ((DNA, "items 0: it looks like DNA or RNA"), (PROTEIN, None)):
+        body = {"items": [{"sequence": sequence + more, **variants}]}
+        answer = server.post(f"/api/v3/my-slug/{action}/", body)
+        assert (answer.status, answer.headers["X-ESM2-Warnings"]) == (200, said)

@@ -105,6 +105,67 @@ def test_a_server_prints_a_call_that_works_and_ends_well_on_ctrl_c():
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")]
+)
+def test_a_server_on_every_address_prints_one_that_can_be_asked(host, url):
+    with serving("--host", host, tokens="s3cret") as server:
+        assert server.url.startswith(url)
+        assert server.get("/api/v3/schema/esm2-demo/encode/").status == 200
+        call = server.printed_curl()
+        assert f"curl {server.url}/api/v2/" in call
+        assert "'Authorization: Token YOUR_TOKEN'" in call
+        _, stderr = server.stop()
+    assert "and every other address of this machine" in stderr
+    assert f"//{host}" not in stderr
+    assert "[::]" not in stderr
+
+
+def test_a_unix_socket_is_one_servers_alone_and_a_dead_ones_is_taken_over(tmp_path):
+    place = tmp_path / "a socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place))
+    with serving("--uds", str(place)) as server:
+        assert f"curl --unix-socket '{place}' http://localhost/api/v2/" in server.printed_curl()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(place))
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        refused = not_starting("--uds", str(place))
+        assert_one_sentence(refused, "settings.invalid", ["a server listens there", "--uds"])
+        assert server.stop()[0] == 0
+    assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("file", ["a file of that name"]), ("no/such/place", ["No such file"]), ("a" * 200, ["long"])],
+)
+def test_a_unix_socket_that_cannot_be_is_one_sentence_and_no_server(tmp_path, name, words):
+    (tmp_path / "file").touch()
+    refused = not_starting("--uds", str(tmp_path / name))
+    assert_one_sentence(refused, "settings.invalid", ["cannot listen on", "--uds", *words])
+    assert (tmp_path / "file").exists()
+
+
+def test_on_a_signal_a_server_tells_where_it_is_and_goes_on():
+    head = (
+        b"POST /api/v2/esm2-demo/encode/ HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with serving("--grace-seconds", "1") as server:
+        with socket.create_connection(server.address, timeout=PATIENCE) as connection:
+            connection.sendall(head)
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+            connection.sendall(f'{{"items": "{SECRET}'.encode())
+            os.kill(server.pid, signal.SIGUSR1)
+            assert server.get("/health/live").status == 200
+        status, stderr = server.stop()
+    assert status == 0
+    assert re.search(r"Thread 0x.*batcher\.py.*Task .*in read_body", stderr, re.DOTALL)
+    assert SECRET not in stderr
+
+
 # --- stopping ----------------------------------------------------------------------------------
 
 

@@ -90,6 +90,22 @@ def test_a_compressible_body_may_inflate_a_hundredfold(server):
     assert server.post(PATH, zipped, {"Content-Encoding": "gzip"}).status == 200
 
 
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_members_of_a_gzip_body_follow_each_other_as_one(server, plain, size):
+    """RFC 1952, 2.2; an empty one among them, as bgzip ends a file."""
+    parts = (BODY[:7], BODY[7:300], b"", BODY[300:], b"")
+    zipped = b"".join(map(gzip.compress, parts))
+    chunks = (zipped[start : start + size] for start in range(0, len(zipped), size))
+    answer = server.post(PATH, chunks, {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.body) == (200, plain)
+
+
+def test_members_without_end_are_refused(server):
+    answer = server.post(PATH, gzip.compress(b"") * 1001, {"Content-Encoding": "gzip"})
+    assert (answer.status, answer.json()["code"]) == (400, "request.not_json")
+    assert "more than 1000 gzip members" in answer.json()["error"]
+
+
 def test_a_body_of_exactly_the_default_limit_passes_and_one_byte_more_does_not(server):
     limit = server.get("/info").json()["limits"]["max_body_bytes"]
     assert limit == 16 << 20

@@ -185,11 +185,11 @@ def test_layers_are_keyed_by_the_resolved_number_once_and_ascending(server, dire
 def test_many_layers_ascend_as_numbers_not_as_text(direct, reference):
     shape = direct("my-slug").decided.shape
     assert shape.layers < 10, "layers of the served model have one digit"
-    from esm2.server.v2 import encode_answer
+    from esm2.server.v2 import DIALECT
     from esm2.types import Outputs
 
     own = Outputs(mean={layer: np.zeros(1, np.float32) for layer in (33, 4, 10, 0)})
-    [result] = encode_answer([], [own])["results"]
+    [result] = DIALECT.encode_answer([], [own])["results"]
     assert list(result["mean_representations"]) == ["0", "4", "10", "33"]
 
 

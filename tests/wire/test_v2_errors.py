@@ -139,3 +139,25 @@ def test_a_refusal_of_an_unknown_path_is_short(server):
     answer = server.get("/" + "x" * 20_000)
     assert answer.status == 404
     assert len(answer.body) < SHORT
+
+
+@pytest.mark.parametrize("name", ["name", "repr_layer", "_id", "reprLayers"])
+def test_an_unknown_field_that_looks_like_one_is_named(guarded, name):
+    refused = guarded.post(ENCODE, {"items": [GOOD], name: 1})
+    assert refused.json()["error"] == {name: ["unknown field; see /docs for the fields there are"]}
+
+
+@pytest.mark.parametrize(
+    "name", [SECRET, SECRET.lower(), SECRET[:6], f"seq_{SECRET}", SECRET.title(), "\u0430" * 5, ""]
+)
+@pytest.mark.parametrize("place", ["body", "item", "params"])
+def test_a_sequence_where_a_field_should_be_is_not_repeated(guarded, name, place):
+    body = {"items": [GOOD], "params": {}}
+    if place == "item":
+        body["items"] = [{**GOOD, name: 1}]
+    else:
+        (body if place == "body" else body["params"])[name] = 1
+    refused = guarded.post(ENCODE, body)
+    assert refused.status == 400
+    assert "(a name that is not shown)" in refused.body.decode()
+    assert not name or name not in refused.body.decode()

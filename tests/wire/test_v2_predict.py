@@ -69,6 +69,9 @@ def test_the_numbers_are_those_of_the_engine_in_biolms_digits(server, direct):
         {"include": "mean"},
         {"include": ["contacts"], "repr_layers": [0, -1]},
         {"repr_layers": 1},
+        {"include": ["means"], "more": {"a": [1]}},
+        [],
+        "mean",
     ],
     ids=json.dumps,
 )

@@ -7,13 +7,18 @@ here: headers that never end, readers who do not read, and more connections than
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, cast
 
 import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from esm2 import __version__
 
 # Seconds that a connection without a request gets when the server ends.
 _ON_ITS_WAY = 0.2
@@ -53,6 +58,8 @@ def guarded(patience: Patience) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            # Who comes over a Unix socket has no address; by this name it can be a trusted proxy.
+            self.client = self.client or ("unix", 0)
             if len(self.connections) > patience.connections:
                 self.transport.abort()
                 return
@@ -112,9 +119,32 @@ def guarded(patience: Patience) -> type[H11Protocol]:
 
         def _too_slow(self) -> None:
             self._header_timer = None
-            self.transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            seconds = f"{patience.header_seconds:g} seconds"
+            sentence = f"the headers were not all there after {seconds}; send the request again"
+            self._refuse(408, "http.header_timeout", sentence)
+
+        def send_400_response(self, _msg: str) -> None:
+            sentence = (
+                "this is not HTTP/1.1 as RFC 9112 has it, or its headers are too long; look at the"
+                " request line, the headers and the length of the body"
             )
+            self._refuse(400, "http.malformed", sentence)
+
+        def _refuse(self, status: int, code: str, sentence: str) -> None:
+            """A refusal of what never became a request, in the form of all others."""
+            body = json.dumps({"error": sentence, "code": code}).encode()
+            headers = {
+                "content-type": "application/json",
+                "content-length": str(len(body)),
+                "connection": "close",
+                "x-esm2-version": __version__,
+            }
+            begin = h11.Response(
+                status_code=status, headers=list(headers.items()), reason=HTTPStatus(status).phrase
+            )
+            with suppress(h11.LocalProtocolError):  # an answer has begun: nothing can be said
+                for event in (begin, h11.Data(data=body), h11.EndOfMessage()):
+                    self.transport.write(self.conn.send(event) or b"")
             self.transport.close()
 
     return cast("type[H11Protocol]", Guarded)

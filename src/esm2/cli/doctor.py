@@ -43,7 +43,7 @@ def doctor(
         from esm2.engine.engine import batch_invariant, kernels_for
         from esm2.engine.native import library
         from esm2.numerics import company
-        from esm2.types import Want
+        from esm2.types import BY_LAYER, KINDS, Want
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch") from error
     where = choose_device(device)
@@ -59,12 +59,11 @@ def doctor(
     print(f"weights cache    {hub.cache_directory()}")
     available = available_bytes(where)
     print(f"memory           {available / 2**30:.1f} GiB free on {where}")
+    # BOS takes what the mean takes.
     outputs = {
-        "mean": Want(layers=(1,), mean=True),
-        "per_token": Want(layers=(1,), per_token=True),
-        "logits": Want(logits=True),
-        "contacts": Want(contacts=True),
-        "attentions": Want(attentions=True),
+        kind: Want(layers=(1,) if kind in BY_LAYER else (), **{kind: True})
+        for kind in KINDS
+        if kind != "bos"
     }
     print("\nLongest sequence that fits, in residues, one at a time, beside the weights:\n")
     print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in outputs))

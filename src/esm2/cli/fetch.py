@@ -6,7 +6,6 @@ what was done and what to do next go to standard error.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ import typer
 import esm2
 from esm2 import hub
 from esm2.catalog import DEMO_SLUG, canonical, find
+from esm2.cli.options import say
 
 
 def fetch(
@@ -36,13 +36,9 @@ def fetch(
     name = canonical(slug)
     checkpoint = find(name)
     if checkpoint is None:
-        _say(f"{DEMO_SLUG} is inside this package: there is nothing to fetch")
+        say(f"{DEMO_SLUG} is inside this package: there is nothing to fetch")
         print(Path(esm2.__file__).parent / "demo")
     else:
-        _say(f"{name} is {checkpoint.repo} at revision {checkpoint.revision}")
-        print(hub.fetch(checkpoint, _say))
-    _say(f"next: esm2 serve --model {name}")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        say(f"{name} is {checkpoint.repo} at revision {checkpoint.revision}")
+        print(hub.fetch(checkpoint, say))
+    say(f"next: esm2 serve --model {name}")

@@ -14,11 +14,13 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from esm2.cli import stacks
 from esm2.cli.connections import Patience, guarded
 from esm2.runtime import Runtime
 from esm2.server import logs
 from esm2.server.app import create_admin_app, create_app
 from esm2.server.metrics import Metrics
+from esm2.settings import Settings
 
 # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
 _KEEP_ALIVE = 75
@@ -60,7 +62,7 @@ class Server(uvicorn.Server):
             settings.max_connections, settings.header_seconds, settings.send_seconds
         )
         self._kind = guarded(patience)
-        super().__init__(_config(app, self._kind, settings.grace_seconds))
+        super().__init__(_config(app, self._kind, settings))
         self._runtime = runtime
         self._announce = announce
         self._admin: tuple[uvicorn.Server, socket.socket] | None = None
@@ -68,7 +70,7 @@ class Server(uvicorn.Server):
 
     def beside(self, app: ASGIApp, listener: socket.socket) -> None:
         """Serve another app at another port, as long as this one is served."""
-        config = _config(app, self._kind, self._runtime.settings.grace_seconds)
+        config = _config(app, self._kind, self._runtime.settings)
         self._admin = (_Beside(config), listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -91,6 +93,7 @@ class Server(uvicorn.Server):
         if self._admin is not None:
             server, listener = self._admin
             self._serving = asyncio.create_task(server.serve([listener]))
+        stacks.dump_on_signal()
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -136,7 +139,8 @@ class _Beside(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, kind: type[H11Protocol], grace_seconds: int) -> uvicorn.Config:
+def _config(app: ASGIApp, kind: type[H11Protocol], settings: Settings) -> uvicorn.Config:
+    proxies = list(settings.trust_proxy)
     return uvicorn.Config(
         app,
         http=kind,
@@ -146,8 +150,9 @@ def _config(app: ASGIApp, kind: type[H11Protocol], grace_seconds: int) -> uvicor
         log_level="error",
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=grace_seconds,
+        timeout_graceful_shutdown=settings.grace_seconds,
         server_header=False,
-        # Who is asking is who is connected, whatever a header says.
-        proxy_headers=False,
+        # Who is asking is who is connected, whatever a header says, unless a proxy is named.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
     )

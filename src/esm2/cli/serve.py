@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,10 +34,11 @@ def _flags() -> inspect.Signature:
             continue
         several = isinstance(field.default, tuple)
         default = ",".join(field.default) if several else field.default
+        said = "" if default == "" else f" [default: {default}]"
         option = typer.Option(
             f"--{name.replace('_', '-')}",
             metavar="SLUG[=PATH]" if name == "model" else name.split("_")[-1].upper(),
-            help=f"{field.description} [default: {default}]",
+            help=f"{field.description}{said}",
         )
         kind = list[str] if several else field.annotation
         parameters.append(
@@ -79,7 +81,10 @@ def serve(**flags: Any) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with ExitStack() as stack:
         # Before the models: a taken port shows at once.
-        listener = stack.enter_context(ports.listen(chosen.host, chosen.port))
+        listening_on = (
+            ports.listen_unix(chosen.uds) if chosen.uds else ports.listen(chosen.host, chosen.port)
+        )
+        listener = stack.enter_context(listening_on)
         admin = None
         if chosen.admin_port:
             admin = stack.enter_context(ports.listen(chosen.admin_host, chosen.admin_port))
@@ -92,7 +97,7 @@ def serve(**flags: Any) -> None:
                 metrics[0],
                 listener,
                 admin,
-                lambda: _announce(runtime, listener.getsockname()[1]),
+                lambda: _announce(runtime, listener),
             )
         except KeyboardInterrupt:
             _say("stopped")
@@ -105,20 +110,20 @@ def _say(text: str) -> None:
     print(f"esm2: {text}", file=sys.stderr, flush=True)
 
 
-def _announce(runtime: Runtime, port: int) -> None:
+def _announce(runtime: Runtime, listener: socket.socket) -> None:
     """What is served, where, and a call to paste."""
-    host = runtime.settings.host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    _say(f"{__version__}, listening on {url} (docs: {url}/docs)")
+    place = ports.place(listener, runtime.settings.host)
+    url = place.url
+    _say(f"{__version__}, listening on {url}{place.beside} (docs: {url}/docs)")
     for service in runtime.services.values():
         model = service.decided
         note = f"; {model.caveat}" if model.caveat else ""
         _say(f"{model.slug} on {model.device} in {model.dtype}, {model.kernel}{note}")
     slug = next(iter(runtime.services))
     body = json.dumps({"items": [{"sequence": _EXAMPLE}]})
-    token = " \\\n  --header 'Authorization: Token YOUR_TOKEN'" if runtime.settings.tokens else ""
+    token = " \\\n  --header 'Authorization: Token YOUR_TOKEN'" if runtime.settings.closed else ""
     print(
-        f"\ncurl {url}/api/v2/{slug}/predict/ \\\n"
+        f"\n{place.curl} {url}/api/v2/{slug}/predict/ \\\n"
         f"  --header 'Content-Type: application/json'{token} \\\n"
         f"  --data '{body}'\n",
         flush=True,

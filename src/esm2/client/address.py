@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from esm2.errors import SettingsError
+from esm2.hosts import is_loopback
 
 
 def address(url: str) -> str:
@@ -29,10 +29,6 @@ def address(url: str) -> str:
     return url.rstrip("/")
 
 
-def is_loopback(url: str) -> bool:
+def on_this_machine(url: str) -> bool:
     """Whether an address is on this machine, where no proxy stands between."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(urlsplit(url).hostname or "")

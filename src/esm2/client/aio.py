@@ -26,14 +26,13 @@ import numpy as np
 
 from esm2.alphabet import Masks, letters
 from esm2.client import wire
-from esm2.client.address import address, is_loopback
+from esm2.client.address import address, on_this_machine
 from esm2.client.batches import Batch, batches, checked, joined, stacked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
-from esm2.client.wire import OutputName
 from esm2.errors import InvalidRequest, ServerUnreachable
 from esm2.marginals import Strategy
-from esm2.types import Decided, Float, ForwardRequest, Outputs, Want
+from esm2.types import KINDS, Decided, Float, ForwardRequest, OutputName, Outputs, Want
 
 Pool = Literal["mean", "bos"]
 Job = TypeVar("Job")
@@ -46,6 +45,8 @@ _CONNECT = 10.0
 _WRITE = 60.0
 
 _BUSY = (429, 503)
+# Of a proxy with nothing behind it, now: as good as a lost connection. Our server never says it.
+_NOTHING_BEHIND = 502
 # The connection was lost, or never made. A server too slow to answer is not asked twice.
 _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 
@@ -80,7 +81,7 @@ class AsyncClient:
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,  # the token is for this server
-            trust_env=not is_loopback(self.url),  # no proxy can reach this machine's loopback
+            trust_env=not on_this_machine(self.url),  # no proxy can reach this machine's loopback
         )
 
     def __repr__(self) -> str:
@@ -122,8 +123,8 @@ class AsyncClient:
         layers: Sequence[int] = (-1,),
     ) -> list[Outputs]:
         """As `Client.encode`."""
-        if isinstance(include, str) or not include or not set(include) <= set(wire.KINDS):
-            raise ValueError(f"include is {include!r}; use a list of {wire.KINDS}")
+        if isinstance(include, str) or not include or not set(include) <= set(KINDS):
+            raise ValueError(f"include is {include!r}; use a list of {KINDS}")
         decided, _ = await self._known()
         resolved = {decided.shape.layer(index) for index in layers}
         want = Want(layers=tuple(sorted(resolved)), **dict.fromkeys(include, True))
@@ -230,7 +231,7 @@ class AsyncClient:
             )
         except httpx2.HTTPError as error:
             return error
-        self._answered = True
+        self._answered = self._answered or response.status_code != _NOTHING_BEHIND
         return wire.Reply(response.status_code, dict(response.headers), response.content)
 
     def _pause(
@@ -238,12 +239,17 @@ class AsyncClient:
     ) -> float | None:
         """Seconds until the next attempt; None where that was the last."""
         if isinstance(outcome, wire.Reply):
+            if outcome.status == _NOTHING_BEHIND:
+                return self._pause_when_lost(failures, waited)
             if outcome.status not in _BUSY:
                 return None
             asked = seconds_asked(outcome.headers.get("retry-after"), datetime.now(UTC))
             return self._retry.pause(failures, waited, asked)
         if not isinstance(outcome, _LOST):
             return None
+        return self._pause_when_lost(failures, waited)
+
+    def _pause_when_lost(self, failures: int, waited: float) -> float | None:
         if not self._answered and failures >= self._retry.attempts_at_first:
             return None
         return self._retry.pause(failures, waited, None)

@@ -21,9 +21,9 @@ from typing import Any, Self, TypeVar
 from esm2.client.aio import AsyncClient, Pool
 from esm2.client.background import Background
 from esm2.client.retry import Retry
-from esm2.client.wire import Call, OutputName, Reply
+from esm2.client.wire import Call, Reply
 from esm2.marginals import Strategy
-from esm2.types import Decided, Float, ForwardRequest, Outputs
+from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")
 

@@ -15,7 +15,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +24,10 @@ from esm2.alphabet import AMINO_ACIDS
 from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
 from esm2.client.refusals import error_of
 from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
-from esm2.types import Decided, Float, Outputs, Want
+from esm2.types import BY_LAYER, KINDS, OUTPUTS, Decided, Float, Outputs, Want
 
 NPZ = "application/x-npz"
 JSON = "application/json"
-
-OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
-KINDS: tuple[OutputName, ...] = get_args(OutputName)
-#: Those that have one array for each layer.
-BY_LAYER = ("mean", "per_token", "bos")
 
 # Bytes of a body from which compressing it is worth the time; BioLM's SDKs do the same.
 _WORTH_GZIP = 256
@@ -243,7 +238,32 @@ def _refusal(reply: Reply, first: int = 0) -> Esm2Error:
     if 300 <= reply.status < 400:  # not followed: the token is for this server alone
         to = ascii(reply.headers.get("location", ""))[1:201]
         return UnexpectedReply(f"the server redirects to {to}", "give the address that answers")
+    if reply.media_type != JSON and reply.status in _OF_A_PROXY:
+        said, advice = _OF_A_PROXY[reply.status]
+        return UnexpectedReply(f"a proxy on the way answered {reply.status}: {said}", advice)
     return error_of(reply.status, reply.json(), first)
+
+
+# Our server says everything in JSON; these are what proxies in front of it say.
+_OF_A_PROXY = {
+    413: (
+        "the request is larger than it lets pass",
+        "raise its limit (client_max_body_size of nginx), or send fewer sequences at once",
+    ),
+    502: (
+        "nothing answers behind it",
+        "is `esm2 serve` running, and does the proxy have its address?",
+    ),
+    503: (
+        "it has no server that is ready",
+        "is `esm2 serve` running, and does the proxy have its address?",
+    ),
+    504: (
+        "it did not wait for the answer",
+        "raise its timeout (proxy_read_timeout of nginx, timeout server of haproxy), or send fewer"
+        " sequences at once",
+    ),
+}
 
 
 def _array(members: zipfile.ZipFile, name: str) -> Float:
@@ -284,16 +304,9 @@ class Item:
     ) -> None:
         self._arrays = arrays
         self._index = index
-        n, dim = residues, shape.dim
-        self._shapes: dict[str, tuple[int, ...]] = {
-            "mean": (dim,),
-            "per_token": (n, dim),
-            "bos": (dim,),
-            "logits": (n, len(AMINO_ACIDS)),
-            "contacts": (n, n),
-            "attentions": (shape.layers, n),
-            "log_prob": (),
-        }
+        self._shapes: dict[str, tuple[int, ...]] = {"log_prob": ()}
+        for kind, about in OUTPUTS.items():
+            self._shapes[kind] = about.shape(shape, residues, len(AMINO_ACIDS))
 
     def array(self, kind: str, layer: int | None = None) -> Float:
         """One array.

@@ -11,7 +11,7 @@
     │   ├── TooManyItems
     │   ├── InvalidRequest         one or more of the above, each with its place in the body
     │   ├── NotJson                BodyTooLarge        UnsupportedEncoding
-    │   ├── NotAcceptable          BeyondFloat16
+    │   ├── NotAcceptable          BeyondFloat16       Moved
     │   ├── InvalidFasta           InvalidStructure
     │   ├── InvalidVariant         OffsetNotFound      InvalidTable
     │   └── TooManySubstitutions   TooMuchWork
@@ -25,6 +25,7 @@
     │   └── HashMismatch
     ├── Unauthenticated            no token, or an unknown one
     ├── Forbidden                  a token that is not good for this
+    ├── ForeignHost                ForeignOrigin       a page elsewhere, without tokens here
     ├── RateLimited                a token whose budget is used up
     ├── TokensUnavailable          the token database cannot be reached
     ├── Overloaded                 the queue is full
@@ -79,6 +80,7 @@ from esm2.errors.request import (
     LogitsUnavailable,
     MaskMissing,
     MaskNotAllowed,
+    Moved,
     NotAcceptable,
     NotJson,
     ReplyTooLarge,
@@ -103,6 +105,8 @@ from esm2.errors.service import (
     EngineLost,
     FileError,
     Forbidden,
+    ForeignHost,
+    ForeignOrigin,
     MissingExtra,
     ModelUnavailable,
     NotFinite,
@@ -154,11 +158,14 @@ __all__ = [
     "HashMismatch",
     "Unauthenticated",
     "Forbidden",
+    "ForeignHost",
+    "ForeignOrigin",
     "RateLimited",
     "TokensUnavailable",
     "Overloaded",
     "DeadlineExceeded",
     "ModelUnavailable",
+    "Moved",
     "ShuttingDown",
     "EngineError",
     "NotFinite",

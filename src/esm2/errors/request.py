@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -152,10 +151,11 @@ class MaskNotAllowed(RequestError):
 
     code = "request.mask_not_allowed"
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, asked: str = "") -> None:
         self.position = position
+        where = f"for {asked}" if asked else "here"
         super().__init__(
-            f"residue {position + 1} is <mask>, and every residue must be known here; for masked"
+            f"residue {position + 1} is <mask>, and every residue must be known {where}; for masked"
             " ones use predict"
         )
 
@@ -285,15 +285,28 @@ class UnsupportedEncoding(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """An Accept header that wants arrays of a dtype that there is not."""
+    """An Accept header that wants what there is not."""
 
     code = "request.not_acceptable"
 
-    def __init__(self, media_type: str, dtype: str, dtypes: Sequence[str]) -> None:
-        # A name of a dtype is shown, anything else is not: nobody knows what it is.
-        shown = repr(dtype) if re.fullmatch(r"[a-z]+\d{1,2}", dtype) else "of another name"
+    def __init__(self, wanted: str, there: Sequence[str]) -> None:
+        super().__init__(f"Accept wants {wanted}; it can be {' or '.join(there)}")
+
+
+class Moved(RequestError):
+    """The API that was there before v2, which nobody serves any more.
+
+    Attributes:
+        address: that answers the same question now.
+    """
+
+    code = "http.moved"
+
+    def __init__(self, address: str) -> None:
+        self.address = address
         super().__init__(
-            f"Accept wants {media_type} with dtype {shown}; it can be {' or '.join(dtypes)}"
+            f"the API of 2023 that was here is not served; POST {address} answers the same, with"
+            ' {"items": [{"sequence": "MKT"}]} as its body; see /docs'
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -37,6 +38,45 @@ class Forbidden(Esm2Error):
             f"this token is good for {', '.join(sorted(scopes))} and not for {scope}; ask whoever"
             f" runs this server for one with the scope {scope}"
         )
+
+
+class ForeignHost(Esm2Error):
+    """A request under a name that is not this machine's, to a server without tokens.
+
+    Attributes:
+        host: the name.
+    """
+
+    code = "auth.foreign_host"
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"this server has no tokens and answers only as localhost, not as {_shown(host)}; start"
+            " it with --allow-host and that name, or with tokens"
+        )
+
+
+class ForeignOrigin(Esm2Error):
+    """A web page of elsewhere that asks a server without tokens.
+
+    Attributes:
+        origin: scheme, host and port of the page.
+    """
+
+    code = "auth.foreign_origin"
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        super().__init__(
+            f"this server has no tokens and answers no page of {_shown(origin)}; start it with"
+            " --allow-origin and that origin, or, behind a proxy, have that pass on the Host"
+        )
+
+
+def _shown(name: str) -> str:
+    """What looks like a host or an origin; of anything else nobody knows what it is."""
+    return name if re.fullmatch(r"(https?://)?[a-z0-9.:\[\]-]{1,80}", name) else "another name"
 
 
 class RateLimited(Esm2Error):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from esm2.catalog import Shape
 from esm2.scoring import Double, log_prob
 from esm2.server.bodies import (
     EncodeBody,
@@ -21,6 +20,7 @@ from esm2.server.bodies import (
     scoring_works,
 )
 from esm2.server.body import Rules
+from esm2.server.dialect import Dialect
 from esm2.server.encoding import named_arrays
 from esm2.server.generation import Action, Asked
 from esm2.types import Float, ForwardRequest, Outputs
@@ -30,18 +30,18 @@ Arrays = Callable[[list[ForwardRequest], list[Outputs]], dict[str, Float]]
 
 
 def _asking(
-    requests: Callable[[Any, Shape], list[ForwardRequest]], answer: Answer, arrays: Arrays
+    requests: Callable[[Any, Rules], list[ForwardRequest]], answer: Answer, arrays: Arrays
 ) -> Callable[[Any, Rules], Asked]:
     """A question of one pass for each item."""
 
     def asked(body: Any, rules: Rules) -> Asked:
-        passes = requests(body, rules.service.decided.shape)
+        passes = requests(body, rules)
         return Asked(passes, partial(answer, passes), partial(arrays, passes))
 
     return asked
 
 
-def encode(gives: type[BaseModel], answer: Answer) -> Action:
+def encode(gives: type[BaseModel], dialect: Dialect) -> Action:
     """Embeddings, contacts, logits and attentions, in one generation's words."""
     return Action(
         name="encode",
@@ -50,11 +50,14 @@ def encode(gives: type[BaseModel], answer: Answer) -> Action:
         example={"items": [{"sequence": "MKTAYIAKQR"}], "params": {"include": ["mean"]}},
         masks="none",
         gives=gives,
-        asked=_asking(encode_requests, answer, lambda _, outputs: named_arrays(outputs)),
+        asked=_asking(
+            encode_requests, dialect.encode_answer, lambda _, outputs: named_arrays(outputs)
+        ),
+        kinds=tuple(dialect.keys),
     )
 
 
-def predict(gives: type[BaseModel], answer: Answer) -> Action:
+def predict(gives: type[BaseModel], dialect: Dialect) -> Action:
     """Logits of masked proteins, in one generation's words."""
     return Action(
         name="predict",
@@ -63,7 +66,9 @@ def predict(gives: type[BaseModel], answer: Answer) -> Action:
         example={"items": [{"sequence": "MKT<mask>YIAKQR"}]},
         masks="some",
         gives=gives,
-        asked=_asking(logits_requests, answer, lambda _, outputs: named_arrays(outputs)),
+        asked=_asking(
+            logits_requests, dialect.predict_answer, lambda _, outputs: named_arrays(outputs)
+        ),
     )
 
 

@@ -12,24 +12,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from esm2 import __version__
 from esm2.errors import ShuttingDown
+from esm2.hosts import is_loopback
 from esm2.runtime import Runtime
 from esm2.server import errors, openapi
 from esm2.server.auth import Gate, permitted
 from esm2.server.discovery import add_discovery
 from esm2.server.encoding import json_response
+from esm2.server.foreign import OwnNames
 from esm2.server.generation import Serving, routes
 from esm2.server.metrics import Metrics
 from esm2.server.page import add_page
 from esm2.server.presence import CutOff
+from esm2.server.rewriting import Below, Head
 from esm2.server.sending import ReplyMemory
 from esm2.server.v1 import V1
 from esm2.server.v2 import V2
@@ -40,6 +44,20 @@ from esm2.types import Decided
 
 #: Newest first: that is the order of the documentation.
 GENERATIONS = (V3, V2, V1)
+
+# What a page of an origin that is allowed may send, and what it may read beside the body.
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": [
+        *("Authorization", "Content-Type", "Content-Encoding", "Cache-Control"),
+        *("X-ESM2-Timeout", "X-Request-ID"),
+    ],
+    "expose_headers": [
+        *("X-ESM2-Version", "X-ESM2-Model", "X-ESM2-Weights", "X-ESM2-Weights-Kind"),
+        *("X-ESM2-Dtype", "X-ESM2-Kernel", "X-ESM2-Cached", "X-ESM2-Warnings"),
+        *("X-Request-ID", "Retry-After"),
+    ],
+}
 
 
 class Live(BaseModel):
@@ -101,8 +119,15 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
+    app.add_middleware(Head)
     app.add_middleware(CutOff)
+    if settings.allow_origin:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.allow_origin, **_CORS)
+    if not settings.closed:
+        app.add_middleware(OwnNames, hosts=settings.allow_host, origins=settings.allow_origin)
     app.add_middleware(Visits, metrics=metrics, stopping=runtime.stopping)
+    if settings.root_path:
+        app.add_middleware(Below, root=settings.root_path)
     gate = Gate((token.get_secret_value() for token in settings.tokens), runtime.book)
     memory = ReplyMemory(runtime.reply_bytes)
     metrics.follow(runtime.batchers, lambda: memory.held)
@@ -124,6 +149,9 @@ def create_admin_app(runtime: Runtime, metrics: Metrics) -> FastAPI:
     """What is on the admin port: /metrics, /health, /info, for whoever can reach it."""
     app = FastAPI(title="esm2 admin", version=__version__, docs_url=None, redoc_url=None)
     errors.install(app)
+    app.add_middleware(Head)
+    if is_loopback(runtime.settings.admin_host):
+        app.add_middleware(OwnNames, hosts=(), origins=())
     # Prometheus's own visits are not counted.
     app.add_middleware(Visits, metrics=Metrics(), stopping=runtime.stopping)
     _add_health(app, runtime)

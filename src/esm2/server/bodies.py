@@ -13,13 +13,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+)
+from pydantic_core import PydanticCustomError
 
-from esm2.alphabet import TOKENS, tokenize
-from esm2.catalog import Shape
+from esm2.alphabet import TOKENS, doubt, first_mask, tokenize
 from esm2.errors import (
     InvalidRequest,
     InvalidVariant,
+    MaskMissing,
+    MaskNotAllowed,
+    RequestError,
     TooManyItems,
     TooManySubstitutions,
     TooMuchWork,
@@ -28,8 +40,13 @@ from esm2.marginals import Strategy, Work, scores
 from esm2.scoring import Double
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
-from esm2.types import Decided, ForwardRequest, Want
+from esm2.types import Decided, ForwardRequest, OutputName, Want
 from esm2.variants import SEPARATORS, place
+
+Tokens = NDArray[np.uint8]
+
+# Of one kind, that are named.
+_MOST_DOUBTS = 20
 
 #: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
 MOST_SUBSTITUTIONS = 20_000
@@ -37,9 +54,16 @@ MOST_SUBSTITUTIONS = 20_000
 MOST_PASSES = 20_000
 
 
-def _a_protein(sequence: str, rules: Rules) -> str:
-    tokenize(sequence, masks=rules.masks, max_residues=rules.settings.max_residues)
-    return sequence
+def _protein(sequence: object, rules: Rules) -> Tokens:
+    if not isinstance(sequence, str):
+        raise PydanticCustomError("string_type", "must be a string")
+    tokens = tokenize(sequence, max_residues=rules.settings.max_residues)
+    mask = first_mask(tokens)
+    if rules.masks == "none" and mask is not None:
+        raise MaskNotAllowed(mask, rules.action)
+    if rules.masks == "some" and mask is None:
+        raise MaskMissing
+    return tokens
 
 
 def _not_too_many(items: object, rules: Rules) -> object:
@@ -48,14 +72,17 @@ def _not_too_many(items: object, rules: Rules) -> object:
     return items
 
 
-def _available(kinds: list[Kind], rules: Rules) -> list[Kind]:
-    rules.service.check(Want(contacts="contacts" in kinds, logits="logits" in kinds))
-    return kinds
+def _available(kinds: list[Kind], rules: Rules) -> list[OutputName]:
+    ours: list[OutputName] = ["per_token" if kind == "per_residue" else kind for kind in kinds]
+    foreign = [kind for kind in ours if kind not in rules.kinds]
+    if foreign:
+        raise RequestError(f"{foreign[0]} is not in this API, which has {', '.join(rules.kinds)}")
+    rules.service.check(Want(contacts="contacts" in ours, logits="logits" in ours))
+    return ours
 
 
 def _a_layer(index: int, rules: Rules) -> int:
-    rules.service.decided.shape.layer(index)
-    return index
+    return rules.service.decided.shape.layer(index)
 
 
 def _listed(value: object) -> object:
@@ -77,7 +104,7 @@ class _Strict(BaseModel):
 # It ends with "-", which a pattern takes for itself there and nowhere else.
 _LETTER = "".join(token for token in TOKENS if len(token) == 1)
 _RESIDUE = f"(?:[{_LETTER}]|<mask>)"
-_Protein = Annotated[str, AfterValidator(ruled(_a_protein))]
+_Protein = Annotated[Tokens, PlainValidator(ruled(_protein), json_schema_input_type=str)]
 
 
 class _Labelled(_Strict):
@@ -108,7 +135,7 @@ class MaskedItem(_Labelled):
     )
 
 
-Kind = Literal["mean", "per_token", "per_residue", "bos", "contacts", "logits", "attentions"]
+Kind = Literal[OutputName, "per_residue"]
 Layer = Annotated[int, BeforeValidator(_whole), AfterValidator(ruled(_a_layer))]
 _Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
 _Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
@@ -125,19 +152,14 @@ class Params(_Strict):
     )
     repr_layers: Layers = Field(
         default=[-1],
+        validate_default=True,
         description="layers of mean, per_token and bos: 0 (embedding) to N, or -1 (last) to"
         " -(N + 1) from the end",
     )
 
 
-class UnusedParams(_Strict):
-    """Accepted because BioLM's own example sends them with predict; they have no effect."""
-
-    include: Kinds = ["mean"]
-    repr_layers: Annotated[
-        list[float], BeforeValidator(_listed, json_schema_input_type=list[float] | float)
-    ] = [-1]
-
+#: Of predict, because BioLM's own example sends those of encode with it, and of log_prob.
+_UNUSED = "accepted, whatever they are; they have no effect"
 
 _NotTooMany = BeforeValidator(ruled(_not_too_many))
 Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
@@ -188,32 +210,38 @@ class ScoreParams(_Strict):
     )
 
 
-class ScoreBody(_Strict):
+class Asking(_Strict):
+    """What any action is sent."""
+
+    items: Sequence[Any]
+
+
+class ScoreBody(Asking):
     """What score is sent."""
 
     items: Annotated[list[ScoreItem], _NotTooMany, Field(min_length=1)]
     params: ScoreParams | None = None
 
 
-class EncodeBody(_Strict):
+class EncodeBody(Asking):
     """What encode is sent."""
 
     items: Items
     params: Params | None = None
 
 
-class PredictBody(_Strict):
+class PredictBody(Asking):
     """What predict is sent."""
 
     items: MaskedItems
-    params: UnusedParams | None = None
+    params: Any = Field(default=None, description=_UNUSED)
 
 
-class LogProbBody(_Strict):
+class LogProbBody(Asking):
     """What log_prob is sent."""
 
     items: Items
-    params: UnusedParams | None = None
+    params: Any = Field(default=None, description=_UNUSED)
 
 
 def limited(
@@ -259,13 +287,27 @@ def _listed_and_bare(field: dict[str, Any]) -> list[dict[str, Any]]:
     return [in_list["items"], bare]
 
 
-def encode_requests(body: EncodeBody, shape: Shape) -> list[ForwardRequest]:
+def doubts(sequences: Sequence[Tokens]) -> str:
+    """What has to be said of sequences that are hardly proteins; empty where nothing has."""
+    found: dict[str, list[str]] = {}
+    for number, tokens in enumerate(sequences):
+        if why := doubt(tokens):
+            found.setdefault(why, []).append(f"{number}")
+    return "; ".join(f"items {', '.join(_first(own))}: {why}" for why, own in found.items())
+
+
+def _first(numbers: list[str]) -> list[str]:
+    """A header holds only so much."""
+    more = len(numbers) - _MOST_DOUBTS
+    return numbers if more <= 0 else [*numbers[:_MOST_DOUBTS], f"and {more} more"]
+
+
+def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:
     """Their encode, checked -> our requests."""
-    params = body.params or Params()
-    layers = tuple(sorted({shape.layer(index) for index in params.repr_layers}))
-    kinds = ("per_token" if kind == "per_residue" else kind for kind in params.include)
-    want = Want(layers=layers, **dict.fromkeys(kinds, True))
-    return [ForwardRequest(tokenize(item.sequence), want) for item in body.items]
+    params = body.params or Params.model_validate({}, context=rules)
+    layers = tuple(sorted(set(params.repr_layers)))
+    want = Want(layers=layers, **dict.fromkeys(params.include, True))
+    return [ForwardRequest(item.sequence, want) for item in body.items]
 
 
 def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
@@ -279,17 +321,16 @@ def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
     faults: dict[str, list[str]] = {}
     works = []
     for number, item in enumerate(body.items):
-        tokens = tokenize(item.sequence)
         named = f"items__{number}__variants__{{}}".format
         try:
-            sites = place(item.variants, tokens, params.offset, named)
+            sites = place(item.variants, item.sequence, params.offset, named)
         except InvalidRequest as error:
             whole = f"items__{number}__variants"
             faults |= {
                 whole if where == "more" else where: said for where, said in error.faults.items()
             }
         else:
-            works.append(scores(tokens, sites, params.strategy))
+            works.append(scores(item.sequence, sites, params.strategy))
     if faults:
         raise InvalidRequest(faults, InvalidVariant.code)
     tokens_needed, passes = sum(work.tokens for work in works), sum(work.passes for work in works)
@@ -300,6 +341,6 @@ def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
     return works
 
 
-def logits_requests(body: PredictBody | LogProbBody, _shape: Shape) -> list[ForwardRequest]:
+def logits_requests(body: PredictBody | LogProbBody, _: Rules) -> list[ForwardRequest]:
     """Their predict or log_prob, checked -> our requests."""
-    return [ForwardRequest(tokenize(item.sequence), Want(logits=True)) for item in body.items]
+    return [ForwardRequest(item.sequence, Want(logits=True)) for item in body.items]

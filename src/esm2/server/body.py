@@ -33,18 +33,24 @@ from esm2.errors import (
 )
 from esm2.service import Service
 from esm2.settings import Settings
+from esm2.types import OutputName
 
 Body = TypeVar("Body", bound=BaseModel)
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_FAULTS = 32
-# What a place is called when a caller named it like nothing that there is: it could be a sequence.
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,19}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}")
+# What looks like the name of a field, snake_case or camelCase; anything else could be a sequence.
+_NAME = re.compile(
+    r"_?[a-z][a-z0-9]{0,11}(_[a-z0-9]{1,12}){0,3}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}"
+)
 _DEEPEST = 32
 _NAME_ENDS = re.compile(rb'"[ \t\r\n]*:')
 
 # A body may inflate to so many times its size, or to so many bytes if that is more.
 _MOST_INFLATION = 100
 _ANY_INFLATION = 1 << 20
+
+# bgzip makes one of each 64 KB; each takes as long to begin as thousands of bytes to inflate.
+_MOST_MEMBERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +60,16 @@ class Rules:
     Attributes:
         service: the model that is asked.
         settings: the limits.
+        action: what is asked, by its name.
         masks: whether sequences must have no `<mask>`, or some.
+        kinds: outputs that this generation speaks.
     """
 
     service: Service
     settings: Settings
+    action: str
     masks: Literal["none", "some"]
+    kinds: tuple[OutputName, ...]
 
 
 async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
@@ -178,24 +188,41 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 class _Gunzip:
-    """Inflates piece by piece and stops one byte past the limit."""
+    """Inflates piece by piece and stops one byte past the limit.
+
+    Members that follow each other are one file (RFC 1952, 2.2), as `cat a.gz b.gz` makes it.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._inflate = zlib.decompressobj(_GZIP)
+        self._members = 1
 
     def __call__(self, chunk: bytes) -> bytes:
-        try:
-            inflated = self._inflate.decompress(chunk, self._limit + 1)
-        except zlib.error as error:
-            raise NotJson("it says it is gzip and is not, or is damaged") from error
-        if self._inflate.unused_data:
-            raise NotJson("there is something after the end of its gzip stream")
-        return inflated
+        inflated = bytearray()
+        while chunk and len(inflated) <= self._limit:
+            if self._inflate.eof:
+                self._next()
+            try:
+                inflated += self._inflate.decompress(chunk, self._limit + 1)
+            except zlib.error as error:
+                if self._members > 1:
+                    raise NotJson("there is something after the end of its gzip stream") from error
+                raise NotJson("it says it is gzip and is not, or is damaged") from error
+            chunk = self._inflate.unused_data
+        return bytes(inflated)
+
+    def _next(self) -> None:
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise NotJson(f"it has more than {_MOST_MEMBERS} gzip members")
+        self._inflate = zlib.decompressobj(_GZIP)
 
     def finish(self) -> None:
         if not self._inflate.eof:
-            raise NotJson("its gzip stream is cut short")
+            beyond = ", or there is something after the end of the one before it"
+            told = "its gzip stream" if self._members == 1 else "its last gzip member"
+            raise NotJson(f"{told} is cut short{beyond if self._members > 1 else ''}")
 
 
 # --- faults ------------------------------------------------------------------------------------

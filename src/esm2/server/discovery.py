@@ -2,6 +2,7 @@
 
     GET  /api/v3/schema/{slug}/{action}/          biolmai, biolm-sdk: how many items, how often
     POST /api/v1/auth/login-check/                every SDK's `status` command
+    POST /api/v1/models/{name}/{action}/          biolmai 0.1.2 to 0.1.8: which address works now
     GET  /api/ui/community-api-models/[{slug}/]   biolmai `model list`, `model show`
 
 `biolm hub status` asks `/` (`page.py`); biolm-sdk's hub mode learns the models from /openapi.json
@@ -15,11 +16,13 @@ from typing import Any
 from fastapi import APIRouter, Depends, FastAPI, Response
 from starlette.exceptions import HTTPException
 
+from esm2.errors import ModelNotServed, Moved, UnknownModel
 from esm2.runtime import Runtime
 from esm2.server.auth import Gate
 from esm2.server.bodies import limited
 from esm2.server.encoding import json_response
 from esm2.server.generation import Action
+from esm2.server.v2 import V2
 from esm2.server.v3 import V3
 from esm2.service import Service
 from esm2.settings import Settings
@@ -53,7 +56,21 @@ def add_discovery(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
     async def model(slug: str) -> Response:
         return json_response(_model(runtime.service(slug)))
 
+    @router.api_route("/api/v1/models/{name}/{action}/", methods=["GET", "POST"])
+    @router.api_route("/api/v1/models/{name}/{action}", methods=["GET", "POST"])
+    async def older(name: str, action: str) -> Response:
+        raise Moved(_v2_address(name, action, runtime))
+
     app.include_router(router)
+
+
+def _v2_address(name: str, action: str, runtime: Runtime) -> str:
+    """Where v2 answers what the API before it did, under the name of the same model."""
+    try:
+        slug = runtime.service(name).decided.slug
+    except (UnknownModel, ModelNotServed):
+        slug = "SLUG"
+    return f"{V2.prefix}/{slug}/{'predict' if action == 'predict' else 'encode'}/"
 
 
 def _schema(action: Action, settings: Settings, model: Decided) -> dict[str, Any]:

@@ -97,13 +97,8 @@ def twenty(logits: Float) -> Float:
 
 def named_arrays(outputs: list[Outputs]) -> dict[str, Float]:
     """Everything in the outputs of a request, under names that say item, kind and layer."""
-    arrays: dict[str, Float] = {}
-    for index, own in enumerate(outputs):
-        for kind in ("mean", "per_token", "bos"):
-            for layer, array in getattr(own, kind).items():
-                arrays[f"{index}.{kind}.{layer}"] = array
-        for kind in ("logits", "contacts", "attentions"):
-            array = getattr(own, kind)
-            if array is not None:
-                arrays[f"{index}.{kind}"] = twenty(array) if kind == "logits" else array
-    return arrays
+    return {
+        f"{index}.{name}": twenty(array) if name == "logits" else array
+        for index, own in enumerate(outputs)
+        for name, array in own.named()
+    }

@@ -19,9 +19,12 @@ from esm2.errors import (
     DeadlineExceeded,
     Esm2Error,
     Forbidden,
+    ForeignHost,
+    ForeignOrigin,
     InvalidRequest,
     ModelNotServed,
     ModelUnavailable,
+    Moved,
     NotAcceptable,
     Overloaded,
     RateLimited,
@@ -38,17 +41,22 @@ from esm2.server.visits import HEADER
 
 _log = logging.getLogger("esm2.server")
 
+_MOST_LETTERS = 80
+
 # The first class that fits decides.
 _STATUS: tuple[tuple[type[Esm2Error], int], ...] = (
     (BodyTooLarge, 413),
     (BodyTimeout, 408),
     (UnsupportedEncoding, 415),
     (NotAcceptable, 406),
+    (Moved, 404),
     (RequestError, 400),
     (UnknownModel, 404),
     (ModelNotServed, 404),
     (Unauthenticated, 401),
     (Forbidden, 403),
+    (ForeignHost, 403),
+    (ForeignOrigin, 403),
     (RateLimited, 429),
     (Overloaded, 429),
     (TokensUnavailable, 503),
@@ -82,8 +90,8 @@ def body_of(error: Esm2Error, status: int, path: str) -> dict[str, Any]:
 
 
 def _of_the_hub(path: str) -> bool:
-    """Whether an address is biolm-hub's; the hosted service has its login check below v1 too."""
-    return path.startswith("/api/v1/") and not path.startswith("/api/v1/auth/")
+    """Whether an address is biolm-hub's; BioLM's own service had other things below v1."""
+    return path.startswith("/api/v1/") and not path.startswith(("/api/v1/auth/", "/api/v1/models/"))
 
 
 def _hub_body(
@@ -98,17 +106,14 @@ def _hub_body(
     return {"detail": sentence, "errors": errors, "status_code": status, "code": code}
 
 
-async def _known(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Esm2Error)
-    path = request.url.path
+def refusal(error: Esm2Error, path: str, request_id: str = "") -> Response:
+    """The reply to an error, in the words of the generation that was called."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     if status == 400 and _of_the_hub(path):
         status = 422
-    request.state.code = error.code
     body = body_of(error, status, path)
     if status >= 500:
-        _log.error("failed: %s", error)
-        body["request_id"] = request.state.request_id
+        body["request_id"] = request_id
     response = json_response(body, status)
     if status == 408:
         response.headers["Connection"] = "close"  # the rest of the body may still come
@@ -119,24 +124,39 @@ async def _known(request: Request, error: Exception) -> Response:
     return response
 
 
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Esm2Error)
+    request.state.code = error.code
+    response = refusal(error, request.url.path, request.state.request_id)
+    if response.status_code >= 500:
+        _log.error("failed: %s", error)
+    return response
+
+
 async def _http(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and wrong methods."""
     assert isinstance(error, HTTPException)
+    path, headers = request.url.path, dict(error.headers or {})
     if error.status_code == 404:
-        sentence, code = f"there is nothing at {request.url.path[:80]}; see /docs", "http.not_found"
+        sentence, code = f"there is nothing at {_cut(path)}; see /docs", "http.not_found"
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        sentence = f"{request.url.path} does not answer {request.method}; use {allowed}"
+        headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+        sentence = f"{_cut(path)} does not answer {_cut(request.method)}; use {headers['Allow']}"
         code = "http.method_not_allowed"
     else:
         sentence, code = str(error.detail), f"http.{error.status_code}"
     request.state.code = code
     body = {"error": sentence, "code": code}
-    if _of_the_hub(request.url.path):
+    if _of_the_hub(path):
         body = _hub_body(sentence, code, error.status_code, {})
     response = json_response(body, error.status_code)
-    response.headers.update(error.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def _cut(text: str) -> str:
+    """Of what a caller wrote, no more than can be of use to it."""
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
 
 
 async def _left(request: Request, _error: Exception) -> Response:

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from esm2.runtime import Runtime
 from esm2.server import arrays
 from esm2.server.auth import Gate, permitted
+from esm2.server.bodies import Asking, doubts
 from esm2.server.body import Rules, read_body
 from esm2.server.encoding import json_pieces, provenance
 from esm2.server.metrics import Metrics
@@ -28,7 +29,7 @@ from esm2.server.presence import while_present
 from esm2.server.reply import deliver
 from esm2.server.sending import ReplyMemory, allowed_seconds, cache_use, until_sent
 from esm2.tokens.rates import Rates
-from esm2.types import Decided, Float, ForwardRequest, Outputs
+from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
 
 UntilSent = Annotated[ExitStack, Depends(until_sent)]
 
@@ -60,19 +61,21 @@ class Action:
     Attributes:
         name: last part of the address.
         summary: one sentence for the documentation.
-        takes, example: model of the body, and a body that works.
+        takes, example: model of the body, which has items with a sequence, and a body that works.
         masks: whether sequences must have no `<mask>`, or some.
         gives: model of the answer.
         asked: a checked body -> what it comes to.
+        kinds: outputs that may be asked for by name.
     """
 
     name: str
     summary: str
-    takes: type[BaseModel]
+    takes: type[Asking]
     example: dict[str, Any]
     masks: Literal["none", "some"]
     gives: type[BaseModel]
     asked: Callable[[Any, Rules], Asked]
+    kinds: tuple[OutputName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         seconds = allowed_seconds(request.headers, runtime.settings.timeout_seconds)
         caller = permitted(request, action.name)
         service = runtime.service(slug)
-        rules = Rules(service, runtime.settings, action.masks)
+        rules = Rules(service, runtime.settings, action.name, action.masks, action.kinds)
         body = await read_body(request, action.takes, rules)
         asked = action.asked(body, rules)
         service.check_all(asked.requests)
@@ -162,6 +165,8 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         made = _pieces(asked, how, service.decided, outputs)
         pieces = serving.metrics.timed(made, action.name)
         headers = provenance(service.decided)
+        if warnings := doubts([item.sequence for item in body.items]):
+            headers["X-ESM2-Warnings"] = warnings
         if runtime.cache is not None:
             headers["X-ESM2-Cached"] = f"{cached}/{len(outputs)}"
         return deliver(pieces, how, headers, request)

@@ -4,14 +4,15 @@ Bodies are read by `body.py`, not by FastAPI, so the routes declare them with `t
 models are added to the components here, with this server's own limits:
 
     EncodeBody  Layer ...              v2, v3   of any model: addresses are templates
-    my-slug.EncodeBody ...             v1       of one model: biolm-sdk reads addresses literally
+    my-slug.EncodeBody ...             v1       of one model: biolm-sdk reads addresses literally;
+                                                only where it allows less than that of any model
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,8 +30,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _SCHEMAS = _REFERENCE.format(model="")
 
 
-def _header(sentence: str) -> dict[str, Any]:
-    return {"description": sentence, "required": True, "schema": {"type": "string"}}
+def _header(sentence: str, *, always: bool = True) -> dict[str, Any]:
+    return {"description": sentence, "required": always, "schema": {"type": "string"}}
 
 
 _VERSION = {"X-ESM2-Version": _header("version of the server")}
@@ -40,6 +41,10 @@ _PROVENANCE = _VERSION | {
     "X-ESM2-Weights-Kind": _header("official, demo or custom"),
     "X-ESM2-Dtype": _header("dtype of the arithmetic"),
     "X-ESM2-Kernel": _header("what computed: a native instruction set, or torch"),
+    "X-ESM2-Warnings": _header(
+        "items, counted from 0, that are hardly proteins, and why; they are answered all the same",
+        always=False,
+    ),
 }
 
 _WHY = "refused; `code` says why in a word that never changes"
@@ -113,15 +118,20 @@ def describe(app: FastAPI, bodies: Iterable[type[BaseModel]], runtime: Runtime) 
         document = get_openapi(
             title="esm2", version=__version__, description=_DESCRIPTION, routes=app.routes
         )
+        # Where this document is: behind a proxy, below its path.
+        document["servers"] = [{"url": "."}]
         schemas = _body_schemas(bodies, runtime.settings, models)
         for model in models:
-            schemas |= _body_schemas(bodies, runtime.settings, [model], f"{model.slug}.")
+            own = _body_schemas(bodies, runtime.settings, [model])
+            schemas |= _differing(own, schemas, model.slug)
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)  # FastAPI's own, which we never send
                 of_a_model = "requestBody" in operation
                 operation["responses"]["200"]["headers"] = _PROVENANCE if of_a_model else _VERSION
-        document["paths"] = _with_slugs(document["paths"], [model.slug for model in models])
+        document["paths"] = _with_slugs(
+            document["paths"], [model.slug for model in models], schemas
+        )
         components = document.setdefault("components", {})
         components.setdefault("schemas", {}).update(schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
@@ -142,18 +152,49 @@ def describe(app: FastAPI, bodies: Iterable[type[BaseModel]], runtime: Runtime) 
 
 
 def _body_schemas(
-    bodies: Iterable[type[BaseModel]], settings: Settings, models: list[Decided], prefix: str = ""
+    bodies: Iterable[type[BaseModel]], settings: Settings, models: list[Decided]
 ) -> dict[str, Any]:
-    """The schemas of all bodies as these models take them, each name with a prefix."""
+    """The schemas of all bodies as these models take them."""
     _, definitions = models_json_schema(
-        [(body, "validation") for body in bodies],
-        ref_template=f"{_SCHEMAS}{prefix}{{model}}",
+        [(body, "validation") for body in bodies], ref_template=_REFERENCE
     )
-    schemas = limited(definitions["$defs"], settings, models)
-    return {f"{prefix}{name}": schema for name, schema in schemas.items()}
+    return limited(definitions["$defs"], settings, models)
 
 
-def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
+def _differing(own: dict[str, Any], shared: dict[str, Any], slug: str) -> dict[str, Any]:
+    """The schemas of one model that are not those of any model, each with its slug in front.
+
+    A schema differs also where one that it refers to does.
+    """
+    names = {name for name in own if own[name] != shared[name]}
+    while more := {n for n in own.keys() - names if names & set(_references(own[n]))}:
+        names |= more
+    return {f"{slug}.{name}": _renamed(own[name], names, slug) for name in sorted(names)}
+
+
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from (value.removeprefix(_SCHEMAS) for key, value in schema.items() if key == "$ref")
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        yield from _references(part)
+
+
+def _renamed(schema: Any, names: Collection[str], slug: str) -> Any:
+    """The same, its references to some schemas changed to those of a model."""
+    if isinstance(schema, list):
+        return [_renamed(part, names, slug) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _renamed(value, names, slug) for key, value in schema.items()}
+    if (name := str(schema.get("$ref", "")).removeprefix(_SCHEMAS)) in names:
+        renamed["$ref"] = f"{_SCHEMAS}{slug}.{name}"
+    return renamed
+
+
+def _with_slugs(
+    paths: dict[str, Any], slugs: list[str], schemas: Collection[str]
+) -> dict[str, Any]:
     """Name the models that are served.
 
     v1 gets an address for each: biolm-sdk's hub mode reads the models out of the addresses, and
@@ -166,6 +207,7 @@ def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
                 for parameter in operation.get("parameters", ()):
                     if parameter["name"] == "slug":
                         parameter["schema"]["examples"] = slugs
+                        parameter["example"] = slugs[0]  # what /docs fills in
             named[path] = operations
             continue
         for slug in slugs:
@@ -173,8 +215,16 @@ def _with_slugs(paths: dict[str, Any], slugs: list[str]) -> dict[str, Any]:
             for operation in own.values():
                 operation["operationId"] += f"_{slug}"
                 operation.pop("parameters", None)
-                body = operation["requestBody"]["content"]["application/json"]["schema"]
-                body["$ref"] = body["$ref"].replace(_SCHEMAS, f"{_SCHEMAS}{slug}.")
+                body = operation["requestBody"]["content"]["application/json"]
+                body["schema"] = _renamed(
+                    body["schema"],
+                    [
+                        name.removeprefix(f"{slug}.")
+                        for name in schemas
+                        if name.startswith(f"{slug}.")
+                    ],
+                    slug,
+                )
                 statuses = [{"400": "422"}.get(status, status) for status in _STATUSES]
                 operation["responses"] = {"200": operation["responses"]["200"]} | dict.fromkeys(
                     statuses, _refusal("RefusedByHub")

@@ -28,6 +28,7 @@ from esm2.batcher import Batcher
 from esm2.runtime import Runtime
 from esm2.server.auth import Gate
 from esm2.server.encoding import json_response
+from esm2.server.negotiation import accepts_gzip, wants_page
 from esm2.server.openapi import WANTS_TOKEN
 
 # Nightingale's elements have style attributes in their templates.
@@ -74,7 +75,7 @@ class _File:
         own = {**_HEADERS, **headers, "ETag": self.tag}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=own)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if accepts_gzip(request.headers):
             own["Content-Encoding"] = "gzip"
             return Response(self.gzipped, headers=own, media_type=self.media_type)
         return Response(self.plain, headers=own, media_type=self.media_type)
@@ -89,7 +90,7 @@ def add_page(app: FastAPI, runtime: Runtime, gate: Gate) -> None:
 
     @router.get("/")
     async def root(request: Request) -> Response:
-        if "text/html" in request.headers.get("accept", ""):
+        if wants_page(request.headers):
             return page.response(request, {"Content-Security-Policy": _POLICY})
         message = f"esm2 {__version__}; /docs says what can be asked"
         reply = json_response({"status": "ok", "message": message})

@@ -7,22 +7,12 @@ As v3, but embeddings of residues have another name and refusals another form (`
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 
 from esm2.server import actions
-from esm2.server.encoding import numbers
+from esm2.server.dialect import Dialect
 from esm2.server.generation import Generation
-from esm2.server.v3 import (
-    LayerEmbedding,
-    LayerEmbeddings,
-    V3PredictAnswer,
-    by_layer,
-    logits_fields,
-    predict_answer,
-)
-from esm2.types import ForwardRequest, Outputs
+from esm2.server.layered import LayerEmbedding, LayerEmbeddings, PredictAnswer, layered
 
 
 class V1EncodeResult(BaseModel):
@@ -46,30 +36,27 @@ class V1EncodeAnswer(BaseModel):
     results: list[V1EncodeResult]
 
 
-def encode_answer(_: list[ForwardRequest], results: list[Outputs]) -> dict[str, Any]:
-    """Our outputs -> their encode."""
-    return {"results": [_encode_result(index, own) for index, own in enumerate(results)]}
-
-
-def _encode_result(index: int, own: Outputs) -> dict[str, Any]:
-    fields = {
-        "embeddings": by_layer(own.mean, "embedding"),
-        "bos_embeddings": by_layer(own.bos, "embedding"),
-        "residue_embeddings": by_layer(own.per_token, "embeddings"),
-        "contacts": None if own.contacts is None else numbers(own.contacts),
-        "attentions": None if own.attentions is None else numbers(own.attentions),
-        **logits_fields(own.logits),
-    }
-    return {"sequence_index": index} | {name: value for name, value in fields.items() if value}
-
+DIALECT = Dialect(
+    keys={
+        "mean": "embeddings",
+        "bos": "bos_embeddings",
+        "per_token": "residue_embeddings",
+        "contacts": "contacts",
+        "attentions": "attentions",
+        "logits": "logits",
+    },
+    layered=layered,
+    columns="vocab_tokens",
+    encode_has_columns=True,
+)
 
 V1 = Generation(
     name="BioLM hub API v1",
     prefix="/api/v1",
     slash=False,
     actions=(
-        actions.encode(V1EncodeAnswer, encode_answer),
-        actions.predict(V3PredictAnswer, predict_answer),
+        actions.encode(V1EncodeAnswer, DIALECT),
+        actions.predict(PredictAnswer, DIALECT),
         actions.LOG_PROB,
     ),
 )

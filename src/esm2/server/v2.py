@@ -7,15 +7,16 @@ Their words on the left, ours on the right, nothing else; layers are keys.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
-from esm2.alphabet import AMINO_ACIDS, letters
+from esm2.alphabet import AMINO_ACIDS
 from esm2.server import actions
-from esm2.server.encoding import numbers, twenty
+from esm2.server.dialect import Dialect
+from esm2.server.encoding import numbers
 from esm2.server.generation import Generation
-from esm2.types import Float, ForwardRequest, Outputs
+from esm2.types import Float, OutputName
 
 
 class V2EncodeResult(BaseModel):
@@ -60,48 +61,30 @@ class V2PredictAnswer(BaseModel):
     results: list[V2PredictResult]
 
 
-def encode_answer(_: list[ForwardRequest], results: list[Outputs]) -> dict[str, Any]:
-    """Our outputs -> their encode, keys in the recorded order."""
-    return {"results": [_encode_result(index, own) for index, own in enumerate(results)]}
+def _layered(_: OutputName, arrays: Mapping[int, Float]) -> object:
+    return {str(layer): numbers(array) for layer, array in arrays.items()}
 
 
-def _encode_result(index: int, own: Outputs) -> dict[str, Any]:
-    fields = {
-        "representations": _by_layer(own.per_token),
-        "mean_representations": _by_layer(own.mean),
-        "bos_representations": _by_layer(own.bos),
-        "contacts": None if own.contacts is None else numbers(own.contacts),
-        "logits": None if own.logits is None else numbers(twenty(own.logits)),
-        "attentions": None if own.attentions is None else numbers(own.attentions),
-    }
-    return {"sequence_index": index} | {name: value for name, value in fields.items() if value}
-
-
-def _by_layer(arrays: dict[int, Float]) -> dict[str, object]:
-    return {str(layer): numbers(array) for layer, array in sorted(arrays.items())}
-
-
-def predict_answer(requests: list[ForwardRequest], results: list[Outputs]) -> dict[str, Any]:
-    """Our outputs -> their predict."""
-    return {
-        "results": [
-            {
-                "logits": numbers(twenty(own.logits)),
-                "sequence_tokens": letters(request.tokens),
-                "alphabet_tokens": list(AMINO_ACIDS),
-            }
-            for request, own in zip(requests, results, strict=True)
-            if own.logits is not None
-        ]
-    }
-
+DIALECT = Dialect(
+    keys={
+        "per_token": "representations",
+        "mean": "mean_representations",
+        "bos": "bos_representations",
+        "contacts": "contacts",
+        "logits": "logits",
+        "attentions": "attentions",
+    },
+    layered=_layered,
+    columns="alphabet_tokens",
+    encode_has_columns=False,
+)
 
 V2 = Generation(
     name="BioLM API v2",
     prefix="/api/v2",
     slash=True,
     actions=(
-        actions.encode(V2EncodeAnswer, encode_answer),
-        actions.predict(V2PredictAnswer, predict_answer),
+        actions.encode(V2EncodeAnswer, DIALECT),
+        actions.predict(V2PredictAnswer, DIALECT),
     ),
 )

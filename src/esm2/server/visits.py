@@ -47,7 +47,7 @@ class Visits:
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)
-        begun, status = time.perf_counter(), 0
+        begun, status, method = time.perf_counter(), 0, scope["method"]
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -65,9 +65,11 @@ class Visits:
             status, state["code"] = 500, "bug"
             raise
         finally:
-            self._note(scope, state, status, time.perf_counter() - begun)
+            self._note(scope, state, method, status, time.perf_counter() - begun)
 
-    def _note(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+    def _note(
+        self, scope: Scope, state: dict[str, Any], method: str, status: int, seconds: float
+    ) -> None:
         route = getattr(scope.get("route"), "path", _OTHER)
         action = state.get("action", route)
         code = state.get("code", "")
@@ -75,7 +77,7 @@ class Visits:
         caller = state.get("caller")
         logs.log_request(
             {
-                "method": scope["method"] if scope["method"] in _METHODS else _OTHER,
+                "method": method if method in _METHODS else _OTHER,
                 "route": route,
                 "status": status,
                 **({"code": code} if code else {}),

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
-from esm2.types import Float
+from esm2.types import BY_LAYER, Float
 
 #: The arrays that can be kept of a record, in the order in which files have them.
-KINDS = ("mean", "per_token", "bos")
+KINDS: tuple[str, ...] = BY_LAYER
 
 
 @dataclass(frozen=True, slots=True)

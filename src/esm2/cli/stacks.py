@@ -1,0 +1,42 @@
+"""What every thread and every request of a server is doing: `kill -USR1 PID`, on standard error.
+
+Places in code only, never values. faulthandler writes the threads, even of a process whose loop is
+stuck; the loop, if it is not, writes its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, TextIO
+
+
+def dump_on_signal() -> None:
+    """Do so from now on; called by the loop whose tasks are meant."""
+    out = sys.stderr
+    if out is None:  # closed
+        return
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tasks, out)
+    faulthandler.register(signal.SIGUSR1, file=out, all_threads=True, chain=True)
+
+
+def _tasks(out: TextIO) -> None:
+    for task in asyncio.all_tasks():
+        print(f"\nTask {task.get_name()} (most recent call first):", file=out)
+        for frame in reversed([*_frames(task.get_coro())]):
+            code = frame.f_code
+            print(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}', file=out)
+    out.flush()
+
+
+def _frames(awaited: Any) -> Iterator[FrameType]:
+    """Where a coroutine waits, and where that waits, and so on."""
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
+        if frame is not None:
+            yield frame
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
