@@ -67,9 +67,11 @@ def test_address_and_token_come_from_biolmais_variables(guarded, monkeypatch):
     assert (row["status_code"], row["code"]) == (401, "auth.unauthenticated")
 
 
-@pytest.mark.parametrize("wrong", [{"MKT"}, 5, None, np.array([["MKT"]])])
+@pytest.mark.parametrize(
+    "wrong", [{"MKT"}, {"a": "MKT"}, b"MKT", 5, None, [None], [b"MKT"], np.array([["MKT"]])]
+)
 def test_what_is_no_list_of_sequences_is_refused(server, wrong):
-    with pytest.raises(TypeError, match="pass a str, or a list"):
+    with pytest.raises(TypeError, match=r"sequences(\[0\])? is "):
         ESM2_8M(url=server.url).encode(wrong)
 
 

@@ -15,7 +15,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +24,10 @@ from esm2.alphabet import AMINO_ACIDS
 from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
 from esm2.client.refusals import error_of
 from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
-from esm2.types import Decided, Float, Outputs, Want
+from esm2.types import BY_LAYER, KINDS, ByLayer, Decided, Encoded, Float, Want
 
 NPZ = "application/x-npz"
 JSON = "application/json"
-
-OutputName = Literal["mean", "per_token", "bos", "logits", "contacts", "attentions"]
-KINDS: tuple[OutputName, ...] = get_args(OutputName)
-#: Those that have one array for each layer.
-BY_LAYER = ("mean", "per_token", "bos")
 
 # Bytes of a body from which compressing it is worth the time; BioLM's SDKs do the same.
 _WORTH_GZIP = 256
@@ -283,6 +278,7 @@ class Item:
     ) -> None:
         self._arrays = arrays
         self._index = index
+        self._layers = shape.layers
         n, dim = residues, shape.dim
         self._shapes: dict[str, tuple[int, ...]] = {
             "mean": (dim,),
@@ -303,14 +299,14 @@ class Item:
         name = f"{self._index}.{kind}" if layer is None else f"{self._index}.{kind}.{layer}"
         return _checked(self._arrays, name, self._shapes[kind])
 
-    def outputs(self, want: Want) -> Outputs:
-        """Everything that was asked for; logits are (L, 20)."""
+    def encoded(self, want: Want) -> Encoded:
+        """Everything that was asked for."""
         values: dict[str, Any] = {}
         for kind in KINDS:
-            if not getattr(want, kind):
-                continue
+            wanted = getattr(want, kind)
             if kind in BY_LAYER:
-                values[kind] = {layer: self.array(kind, layer) for layer in want.layers}
-            else:
+                layers = want.layers if wanted else ()
+                values[kind] = ByLayer({n: self.array(kind, n) for n in layers}, self._layers)
+            elif wanted:
                 values[kind] = self.array(kind)
-        return Outputs(**values)
+        return Encoded(**values)

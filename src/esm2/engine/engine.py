@@ -189,7 +189,8 @@ def _choose_kernel(name: str, shape: Shape, device: torch.device, dtype: str) ->
     if not found:
         raise SettingsError(
             f"dtype {dtype} is computed only by the native library, which cannot on {device}"
-            f" for {shape}: it needs a CPU with AVX-512 BF16 and VNNI"
+            f" for {shape}: it needs a CPU with AVX-512 BF16 and VNNI",
+            "dtype",
         )
     raise SettingsError(f"kernel {name!r} cannot be used for {shape} in {dtype} on {device}")
 
