@@ -46,6 +46,16 @@ def texts(values: object, name: str) -> list[str]:
     return listed
 
 
+def check_one_of(value: object, known: object, name: str) -> None:
+    """Refuse what is not one of the words of a Literal.
+
+    Raises:
+        ValueError: it says which there are.
+    """
+    if value not in get_args(known):
+        raise ValueError(f"{name} is {value!r}; use one of {', '.join(get_args(known))}")
+
+
 def kinds(include: Iterable[OutputName]) -> tuple[OutputName, ...]:
     """The outputs asked for, each once, in the order of `types.KINDS`.
 

@@ -15,17 +15,17 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, get_args, overload
+from typing import Self, TypeVar, overload
 
 import numpy as np
 
 from esm2 import bulk, marginals, stream
 from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all
-from esm2.arguments import Embedding, Layers, Pool, encoding, texts
+from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import ContactsUnavailable, RequestError
@@ -66,7 +66,11 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
         UnknownModel, CheckpointError, HubError, SettingsError: each says what to do.
     """
     stack = ExitStack()
-    served = stack.enter_context(open_model(spec(name), device=device, dtype=dtype, on_fetch=_say))
+    opening = open_model(spec(name), device=device, dtype=dtype, on_fetch=_say)
+    # In a thread of its own, as it computes later: OpenMP keeps helpers for each thread that it has
+    # served, and the one that a fork copies would wait for helpers that the copy does not have.
+    with ThreadPoolExecutor(1) as thread:
+        served = thread.submit(stack.enter_context, opening).result()
     if served.decided.weights_kind == "demo":
         _say(f"{served.decided.slug} is {served.decided.caveat}")
     return Model(served.decided, served.submit, stack)
@@ -291,7 +295,7 @@ class Model(OneProcess):
             RequestError: the sequence cannot be used.
         """
         named = texts(variants, "variants")
-        _check_strategy(strategy, Strategy)
+        check_one_of(strategy, Strategy, "strategy")
         tokens = tokenize(sequence, masks="none")
         return self._done(marginals.scores(tokens, place(named, tokens, offset), strategy))
 
@@ -309,7 +313,7 @@ class Model(OneProcess):
         Raises:
             RequestError: the sequence cannot be used.
         """
-        _check_strategy(strategy, ScanStrategy)
+        check_one_of(strategy, ScanStrategy, "strategy")
         tokens = tokenize(sequence, masks="none")
         return Scan(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
 
@@ -392,8 +396,3 @@ def _encoded(outputs: Outputs, layers: int) -> Encoded:
 def _amino_logits(outputs: Outputs) -> Float:
     assert outputs.logits is not None, "they were asked for"
     return np.ascontiguousarray(outputs.logits[:, AMINO_ACID_COLUMNS])
-
-
-def _check_strategy(strategy: object, known: object) -> None:
-    if strategy not in get_args(known):
-        raise ValueError(f"strategy is {strategy!r}; use one of {', '.join(get_args(known))}")

@@ -23,7 +23,7 @@ from typing import Self, TypeVar, overload
 import httpx2
 import numpy as np
 
-from esm2.alphabet import Masks, letters
+from esm2.alphabet import MASK, Masks, letters, residue_tokens, tokenize
 from esm2.arguments import Embedding, Layers, Pool, encoding, texts
 from esm2.bar import bar
 from esm2.client import wire
@@ -34,6 +34,7 @@ from esm2.client.retry import Retry, seconds_asked
 from esm2.errors import ContactsUnavailable, InvalidRequest, ServerUnreachable
 from esm2.marginals import Strategy
 from esm2.oneprocess import OneProcess
+from esm2.scoring import Guess, check_top_k, guesses
 from esm2.types import (
     Decided,
     Encoded,
@@ -162,6 +163,28 @@ class AsyncClient(OneProcess):
         return await self._run(
             "predict", sequences, None, lambda item: item.array("logits"), masks="some"
         )
+
+    async def contacts(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.contacts`."""
+        encoded = await self.encode(sequences, include=["contacts"])
+        return [own.contacts for own in encoded if own.contacts is not None]
+
+    async def attentions(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.attentions`."""
+        encoded = await self.encode(sequences, include=["attentions"])
+        return [own.attentions for own in encoded if own.attentions is not None]
+
+    async def logits(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.logits`."""
+        encoded = await self.encode(sequences, include=["logits"])
+        return [own.logits for own in encoded if own.logits is not None]
+
+    async def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
+        """As `Client.fill_mask`."""
+        check_top_k(top_k)
+        tokens = tokenize(sequence, masks="some")
+        (logits,) = await self.predict([sequence])
+        return guesses(logits[residue_tokens(tokens) == MASK], tokens, top_k)
 
     async def log_prob(self, sequences: Iterable[str]) -> Float:
         """As `Client.log_prob`."""

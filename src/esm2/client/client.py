@@ -25,6 +25,7 @@ from esm2.client.retry import Retry
 from esm2.client.wire import Call, Reply
 from esm2.marginals import Strategy
 from esm2.oneprocess import OneProcess
+from esm2.scoring import Guess
 from esm2.types import Decided, Encoded, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")
@@ -162,6 +163,34 @@ class Client(OneProcess):
             as `embed`.
         """
         return self._wait(self._open().predict(sequences))
+
+    def contacts(self, sequences: Iterable[str]) -> list[Float]:
+        """The probability that two residues touch, float32 (L, L) of each; as `encode`."""
+        return self._wait(self._open().contacts(sequences))
+
+    def attentions(self, sequences: Iterable[str]) -> list[Float]:
+        """The attention that residues receive, float32 (N, L) of each; as `encode`."""
+        return self._wait(self._open().attentions(sequences))
+
+    def logits(self, sequences: Iterable[str]) -> list[Float]:
+        """Raw logits, float32 (L, 20) of each; as `encode`."""
+        return self._wait(self._open().logits(sequences))
+
+    def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
+        """The most probable amino acids at each `<mask>`.
+
+        Args:
+            sequence: residues in upper case with one `<mask>` or more.
+            top_k: guesses for each, 1..20.
+
+        Returns:
+            the guesses of each mask, in order, the most probable first. A probability is a softmax
+            over the 20 natural amino acids.
+
+        Raises:
+            RequestError: the sequence cannot be used; else as `embed`.
+        """
+        return self._wait(self._open().fill_mask(sequence, top_k))
 
     def log_prob(self, sequences: Iterable[str]) -> Float:
         """Approximate log-probabilities: one pass, nothing masked, summed over natural residues.
