@@ -32,7 +32,7 @@ from esm2.errors import ContactsUnavailable, RequestError
 from esm2.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.oneprocess import OneProcess
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
-from esm2.scoring import Double, Guess, check_top_k, guesses, log_prob
+from esm2.scoring import Double, Guess, check_top_k, guesses
 from esm2.types import (
     ByLayer,
     Decided,
@@ -65,14 +65,20 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Mode
     Raises:
         UnknownModel, CheckpointError, HubError, SettingsError: each says what to do.
     """
+    model = opened(name, device=device, dtype=dtype)
+    if model.decided.weights_kind == "demo":
+        _say(f"{model.decided.slug} is {model.decided.caveat}")
+    return model
+
+
+def opened(name: str | Path, *, device: str, dtype: str) -> Model:
+    """As `load`, for commands, which say themselves what the weights are."""
     stack = ExitStack()
     opening = open_model(spec(name), device=device, dtype=dtype, on_fetch=_say)
     # In a thread of its own, as it computes later: OpenMP keeps helpers for each thread that it has
     # served, and the one that a fork copies would wait for helpers that the copy does not have.
     with ThreadPoolExecutor(1) as thread:
         served = thread.submit(stack.enter_context, opening).result()
-    if served.decided.weights_kind == "demo":
-        _say(f"{served.decided.slug} is {served.decided.caveat}")
     return Model(served.decided, served.submit, stack)
 
 
@@ -259,13 +265,8 @@ class Model(OneProcess):
         Raises:
             InvalidRequest: naming every sequence that cannot be used.
         """
-        given = tokenize_all(sequences, masks="none")
-        outputs = self._run((sequence for sequence, _ in given), Want(logits=True), "none")
-        values = [
-            log_prob(own.logits, tokens)
-            for (_, tokens), own in zip(given, outputs, strict=True)
-            if own.logits is not None
-        ]
+        works = (("", marginals.log_prob(own)) for _, own in tokenize_all(sequences, masks="none"))
+        values = [value for _, value in marginals.in_turn(works, self._forward)]
         return np.array(values, dtype=np.float32)
 
     def score_variants(

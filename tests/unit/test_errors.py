@@ -259,6 +259,7 @@ def refuse(name):
     raise make(name)
 
 
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_refusal_in_a_pool_reaches_its_parent(method):
     with multiprocessing.get_context(method).Pool(1) as pool:

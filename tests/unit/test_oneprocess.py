@@ -16,6 +16,9 @@ import esm2
 from esm2.catalog import DEMO_SLUG
 from esm2.client import AsyncClient, Client
 
+# Newer Pythons warn of what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+
 NOWHERE = "http://127.0.0.1:9"  # nothing is sent there
 PATIENCE = 60
 
