@@ -5,8 +5,8 @@
     application    bulk  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
-    core           types  alphabet  budget  catalog  errors  fasta  scoring  variants
-                   marginals  windows  watch  fairqueue  numerics  hosts
+    core           types  alphabet  arguments  budget  catalog  errors  fasta  scoring  variants
+                   marginals  windows  watch  fairqueue  numerics  hosts  oneprocess  bar
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,8 +29,8 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet budget catalog errors fairqueue fasta hosts scoring variants marginals"
-        " numerics windows watch",
+        "types alphabet arguments bar budget catalog errors fairqueue fasta hosts oneprocess"
+        " scoring variants marginals numerics windows watch",
     ),
     ("executors", "engine worker cluster hub settings store tokens verify plots structure"),
     ("batching", "batcher cache"),
@@ -77,7 +77,7 @@ HOMES = {
     "uvicorn": {"cli"},
     "h11": {"cli"},
     "typer": {"cli"},
-    "rich": {"cli", "client"},
+    "rich": {"cli", "bar"},
     "httpx2": {"client"},
 }
 

@@ -66,7 +66,9 @@ def settings() -> str:
     return (
         f"# Settings of `esm2 serve`\n\n{NOTE}\n\n"
         "A flag wins over the environment variable, and that over the default. An unknown\n"
-        "`ESM2_*` variable stops the server. What was decided from them (device, dtype, weights\n"
+        "`ESM2_*` variable stops the server; those that Kubernetes sets in every pod beside a\n"
+        "Service called `esm2` or `esm2-...` (`ESM2_SERVICE_HOST`, `ESM2_PORT=tcp://...`, ...)\n"
+        "are ignored, which is said. What was decided from them (device, dtype, weights\n"
         "hash) is at `/info`. Weights are found where Hugging Face's libraries put them:\n"
         "`HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` are honoured.\n\n"
         "| flag | variable | default | meaning |\n|---|---|---|---|\n" + "".join(rows)

@@ -46,7 +46,7 @@ class Served:
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [ESM2, "serve", "--port", str(port), *flags],
-                env={**os.environ, "ESM2_TOKENS": tokens},
+                env={**os.environ, **({"ESM2_TOKENS": tokens} if tokens else {})},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )

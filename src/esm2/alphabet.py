@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from esm2.arguments import texts
 from esm2.errors import (
     EmptySequence,
     InvalidRequest,
@@ -72,10 +73,13 @@ def tokenize(
         uint8 (L + 2,).
 
     Raises:
+        TypeError: it is no str.
         EmptySequence: there are no residues.
         InvalidSequence: a letter has no token; it says which and where.
         SequenceTooLong, MaskNotAllowed, MaskMissing: as asked for.
     """
+    if not isinstance(sequence, str):
+        raise TypeError(f"sequence is {type(sequence).__name__}; pass one str")
     if not sequence:
         raise EmptySequence
     residues = len(sequence) - (len(_MASK_TEXT) - 1) * sequence.count(_MASK_TEXT)
@@ -109,15 +113,11 @@ def tokenize_all(
     """Every sequence of a caller in Python with its tokens, or one refusal naming all faults.
 
     Raises:
-        TypeError: it is no list of strings; a single str would be a list of its letters.
+        TypeError: it is nothing that holds strings in an order; `arguments.texts` has the rules.
         InvalidRequest: naming each faulty sequence as "sequences[i]".
     """
-    if isinstance(sequences, str):
-        raise TypeError("sequences is one str; pass a list of sequences")
     tokenized, faults, codes = [], {}, set()
-    for index, sequence in enumerate(sequences):
-        if not isinstance(sequence, str):
-            raise TypeError(f"sequences[{index}] is {type(sequence).__name__}, not str")
+    for index, sequence in enumerate(texts(sequences, "sequences")):
         try:
             tokens = tokenize(sequence, masks=masks, max_residues=max_residues)
         except RequestError as error:

@@ -286,7 +286,7 @@ class Batcher:
                 self._run(index, batch, again=False)
             else:
                 for waiting in batch:
-                    waiting.future.set_exception(failure)
+                    waiting.future.set_exception(failure.again())
         else:
             seconds = time.monotonic() - begun
             with self._changed:

@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from esm2.errors import MissingExtra
+from esm2.errors import MissingExtra, SettingsError
 from esm2.types import WHOLE, Decided, ForwardRequest, Outputs
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class RedisCache:
         limit: bytes of one result, beyond which it is not sent there.
 
     Raises:
+        SettingsError: it is no such URL.
         MissingExtra: the redis package is not installed.
     """
 
@@ -119,9 +120,12 @@ class RedisCache:
         self._errors = RedisError
         self._limit = limit
         self._not_before = 0.0
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE
-        )
+        try:
+            self._redis: Redis = Redis.from_url(
+                url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE
+            )
+        except ValueError as error:  # the sentence must not show the URL: it can hold a password
+            raise SettingsError("it must be redis://HOST:PORT/DATABASE", "cache_url") from error
 
     async def get(self, key: bytes) -> Outputs | None:
         """What was kept, if it still is."""

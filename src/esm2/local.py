@@ -3,7 +3,7 @@
 import esm2
 with esm2.load("esm2-demo") as model:
     model.embed(["MKTAYIAKQR", "GSHMK"])                    # (2, D)
-    model.encode(["MKTAYIAKQR"], include=["contacts"])      # [Outputs]
+    model.encode(["MKTAYIAKQR"], include=["contacts"])      # [Encoded]
     model.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
     model.fill_mask("MKT<mask>YIAKQR", top_k=1)             # [[Guess(4, "A", 0.07...)]]
     model.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
@@ -14,34 +14,29 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar, get_args
+from typing import Self, TypeVar, overload
 
 import numpy as np
 
 from esm2 import bulk, marginals, stream
-from esm2.alphabet import (
-    AMINO_ACID_COLUMNS,
-    AMINO_ACIDS,
-    MASK,
-    Masks,
-    residue_tokens,
-    tokenize,
-    tokenize_all,
-)
+from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all
+from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
+from esm2.bar import bar
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import RequestError
 from esm2.marginals import Scan, ScanStrategy, Strategy, Work
+from esm2.oneprocess import OneProcess
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
-from esm2.scoring import Double, log_prob, log_softmax
+from esm2.scoring import Double, Guess, check_top_k, guesses
 from esm2.types import (
-    KINDS,
+    ByLayer,
     Decided,
+    Encoded,
     Float,
     ForwardRequest,
     OutputName,
@@ -57,44 +52,38 @@ _PACKS_IN_FLIGHT = 8
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """An amino acid that may stand at a mask.
-
-    Attributes:
-        position: of the mask, 1..L.
-        residue: one letter.
-        probability: among the 20 natural amino acids.
-    """
-
-    position: int
-    residue: str
-    probability: float
-
-
 def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Model:
     """Load a model.
 
     Args:
         name: a slug or any other name of a known model, a path of a checkpoint (a Hugging Face
             directory or fair-esm's .pt), or SLUG=PATH. An official model that is not on this
-            machine is fetched, which is said on standard error.
+            machine is fetched, which is said on standard error; so is what esm2-demo is.
         device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1".
         dtype: float32 (auto), bfloat16, int8 (CPU), float16 (CUDA).
 
     Raises:
         UnknownModel, CheckpointError, HubError, SettingsError: each says what to do.
     """
+    model = opened(name, device=device, dtype=dtype)
+    if model.decided.weights_kind == "demo":
+        _say(f"{model.decided.slug} is {model.decided.caveat}")
+    return model
+
+
+def opened(name: str | Path, *, device: str, dtype: str) -> Model:
+    """As `load`, for commands, which say themselves what the weights are."""
     stack = ExitStack()
-    served = stack.enter_context(
-        open_model(
-            spec(name),
-            device=device,
-            dtype=dtype,
-            on_fetch=lambda message: print(f"esm2: {message}", file=sys.stderr),
-        )
-    )
+    opening = open_model(spec(name), device=device, dtype=dtype, on_fetch=_say)
+    # In a thread of its own, as it computes later: OpenMP keeps helpers for each thread that it has
+    # served, and the one that a fork copies would wait for helpers that the copy does not have.
+    with ThreadPoolExecutor(1) as thread:
+        served = thread.submit(stack.enter_context, opening).result()
     return Model(served.decided, served.submit, stack)
+
+
+def _say(message: str) -> None:
+    print(f"esm2: {message}", file=sys.stderr)
 
 
 def spec(name: str | Path) -> Spec:
@@ -108,8 +97,13 @@ def spec(name: str | Path) -> Spec:
     return custom_spec(re.sub("[^a-z0-9._-]+", "-", own.lower()).strip("-._") or "model", path)
 
 
-class Model:
+class Model(OneProcess):
     """A loaded model. Use it as a context manager, or call `close` when done.
+
+    `sequences` is a list, or anything else that holds str in an order: a tuple, a generator, a
+    numpy array, a pandas Series. Anything else is a TypeError that says what to pass: a single
+    str, a mapping, a set. It belongs to the process that loaded it: after a fork its copy raises
+    RuntimeError.
 
     Attributes:
         decided: what it is and how it runs: shape, device, dtype, weights hash.
@@ -121,23 +115,57 @@ class Model:
         submit: Callable[[ForwardRequest], Future[Outputs]],
         resources: ExitStack,
     ) -> None:
+        super().__init__("model")
         self.decided = decided
         self._submit = submit
         self._resources = resources
         self._closed = False
 
+    def __repr__(self) -> str:
+        own = self.decided
+        state = ", closed" if self._closed else ""
+        return (
+            f"<esm2.Model {own.slug}: {own.weights_kind} weights {own.weights_sha256[:12]},"
+            f" {own.device}, {own.dtype}, {own.kernel}{state}>"
+        )
+
+    @overload
     def embed(
         self,
         sequences: Iterable[str],
-        layers: Sequence[int] = (-1,),
-        pool: Literal["mean", "bos"] | None = "mean",
+        layers: Layers = ...,
+        pool: Pool = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float: ...
+    @overload
+    def embed(
+        self, sequences: Iterable[str], layers: Layers = ..., *, pool: None, progress: bool = ...
+    ) -> list[Float]: ...
+    @overload
+    def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = ...,
+        pool: Pool | None = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float | list[Float]: ...
+    def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = -1,
+        pool: Pool | None = "mean",
+        *,
+        progress: bool = False,
     ) -> Float | list[Float]:
         """Embeddings of proteins.
 
         Args:
             sequences: residues in upper case; `<mask>` is allowed.
-            layers: 0 (embedding) .. N (last), negative from the end; k of them.
+            layers: 0 (embedding) .. N (last), negative from the end; one, or k of them.
             pool: "mean" over residues (BOS and EOS excluded), "bos", or None for every residue.
+            progress: show a bar on standard error.
 
         Returns:
             float32 (n, D) for one layer, (n, k, D) for several, in the order of `layers`. With
@@ -147,31 +175,16 @@ class Model:
             InvalidRequest: naming every sequence that cannot be used; nothing was computed.
             LayerOutOfRange: the model has no such layer.
         """
-        if pool not in ("mean", "bos", None):
-            raise ValueError(f"pool is {pool!r}; use 'mean', 'bos' or None")
-        name = pool or "per_token"
-        resolved = [self.decided.shape.layer(index) for index in layers]
-        if not resolved:
-            raise ValueError("layers is empty; ask for at least one, such as -1")
-        want = Want(layers=tuple(sorted(set(resolved))), **{name: True})
-        arrays = []
-        for outputs in self._run(sequences, want, "any"):
-            by_layer: dict[int, Float] = getattr(outputs, name)
-            picked = [by_layer[layer] for layer in resolved]
-            arrays.append(picked[0] if len(picked) == 1 else np.stack(picked, axis=-2))
-        if pool is None:
-            return arrays
-        if not arrays:
-            k = () if len(resolved) == 1 else (len(resolved),)
-            return np.empty((0, *k, self.decided.shape.dim), dtype=np.float32)
-        return np.stack(arrays)
+        asked = Embedding.asked(layers, pool, self.decided.shape)
+        outputs = self._run(sequences, asked.want, "any", progress=progress)
+        return asked.together([asked.of(own) for own in outputs])
 
     def encode(
         self,
         sequences: Iterable[str],
-        include: Sequence[OutputName] = ("mean",),
-        layers: Sequence[int] = (-1,),
-    ) -> list[Outputs]:
+        include: Iterable[OutputName] = ("mean",),
+        layers: Layers = -1,
+    ) -> list[Encoded]:
         """Everything the HTTP API's encode gives.
 
         Args:
@@ -180,17 +193,14 @@ class Model:
             layers: of mean, per_token and bos; negative from the end.
 
         Returns:
-            `Outputs` for each sequence; logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
+            an `Encoded` for each sequence; its logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
 
         Raises:
             InvalidRequest, LayerOutOfRange, ContactsUnavailable, LogitsUnavailable.
         """
-        if isinstance(include, str) or not set(include) <= set(KINDS):
-            raise ValueError(f"include is {include!r}; use a list of {KINDS}")
-        resolved = {self.decided.shape.layer(index) for index in layers}
-        flags = dict.fromkeys(include, True)
-        want = Want(layers=tuple(sorted(resolved)), **flags)
-        return [_twenty_columns(outputs) for outputs in self._run(sequences, want, "none")]
+        want = encoding(include, layers, self.decided.shape)
+        layers_there = self.decided.shape.layers
+        return [_encoded(outputs, layers_there) for outputs in self._run(sequences, want, "none")]
 
     def predict(self, sequences: Iterable[str], *, masks_only: bool = False) -> list[Float]:
         """Logits of masked sequences.
@@ -207,8 +217,7 @@ class Model:
             InvalidRequest: naming every sequence that cannot be used.
         """
         want = Want(logits=True, masks_only=masks_only)
-        outputs = (_twenty_columns(o) for o in self._run(sequences, want, "some"))
-        return [own.logits for own in outputs if own.logits is not None]
+        return [_amino_logits(outputs) for outputs in self._run(sequences, want, "some")]
 
     def contacts(self, sequences: Iterable[str]) -> list[Float]:
         """The probability that two residues touch, float32 (L, L) of each; as `encode`."""
@@ -222,8 +231,8 @@ class Model:
 
     def logits(self, sequences: Iterable[str]) -> list[Float]:
         """Raw logits, float32 (L, 20) of each; as `encode`, and `<mask>` is allowed."""
-        outputs = (_twenty_columns(o) for o in self._run(sequences, Want(logits=True), "any"))
-        return [own.logits for own in outputs if own.logits is not None]
+        asked = self._run(sequences, Want(logits=True), "any")
+        return [_amino_logits(outputs) for outputs in asked]
 
     def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
         """The most probable amino acids at each `<mask>`.
@@ -239,15 +248,10 @@ class Model:
         Raises:
             RequestError: the sequence cannot be used.
         """
-        if not 1 <= top_k <= len(AMINO_ACIDS):
-            raise ValueError(f"top_k is {top_k}; there are {len(AMINO_ACIDS)} amino acids")
-        masked = residue_tokens(tokenize(sequence, masks="some")) == MASK
+        check_top_k(top_k)
+        tokens = tokenize(sequence, masks="some")
         (logits,) = self.predict([sequence], masks_only=True)
-        guesses = []
-        for index, row in zip(np.flatnonzero(masked), np.exp(log_softmax(logits)), strict=True):
-            best = np.argsort(-row, kind="stable")[:top_k]
-            guesses.append([Guess(int(index) + 1, AMINO_ACIDS[i], float(row[i])) for i in best])
-        return guesses
+        return guesses(logits, tokens, top_k)
 
     def log_prob(self, sequences: Iterable[str]) -> Float:
         """Approximate log-probability of proteins, from one pass with nothing masked.
@@ -261,19 +265,14 @@ class Model:
         Raises:
             InvalidRequest: naming every sequence that cannot be used.
         """
-        given = tokenize_all(sequences, masks="none")
-        outputs = self._run((sequence for sequence, _ in given), Want(logits=True), "none")
-        values = [
-            log_prob(own.logits, tokens)
-            for (_, tokens), own in zip(given, outputs, strict=True)
-            if own.logits is not None
-        ]
+        works = (("", marginals.log_prob(own)) for _, own in tokenize_all(sequences, masks="none"))
+        values = [value for _, value in marginals.in_turn(works, self._forward)]
         return np.array(values, dtype=np.float32)
 
     def score_variants(
         self,
         sequence: str,
-        variants: Sequence[str],
+        variants: Iterable[str],
         strategy: Strategy = "masked-marginals",
         offset: Offset = 0,
     ) -> Double:
@@ -296,11 +295,10 @@ class Model:
             OffsetNotFound: "auto" found no offset, or more than one.
             RequestError: the sequence cannot be used.
         """
-        if isinstance(variants, str):
-            raise TypeError("variants is one str; pass a list of variants")
-        _check_strategy(strategy, Strategy)
+        named = texts(variants, "variants")
+        check_one_of(strategy, Strategy, "strategy")
         tokens = tokenize(sequence, masks="none")
-        return self._done(marginals.scores(tokens, place(variants, tokens, offset), strategy))
+        return self._done(marginals.scores(tokens, place(named, tokens, offset), strategy))
 
     def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
         """Scores of every substitution of a protein.
@@ -316,7 +314,7 @@ class Model:
         Raises:
             RequestError: the sequence cannot be used.
         """
-        _check_strategy(strategy, ScanStrategy)
+        check_one_of(strategy, ScanStrategy, "strategy")
         tokens = tokenize(sequence, masks="none")
         return Scan(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
 
@@ -336,9 +334,10 @@ class Model:
         return np.array([value for _, value in marginals.in_turn(works, self._forward)])
 
     def close(self) -> None:
-        """Unload the model; using it afterwards raises ValueError."""
+        """Unload the model; using it afterwards raises ValueError. After a fork, nothing."""
         self._closed = True
-        self._resources.close()
+        if not self._elsewhere:
+            self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -354,37 +353,47 @@ class Model:
     def _done(self, work: Work[Result]) -> Result:
         return work.read(self._forward(work.requests()))
 
-    def _forward(self, requests: Iterable[ForwardRequest]) -> Iterator[Outputs]:
+    def _check_open(self) -> None:
+        self._refuse_elsewhere()
         if self._closed:
             raise ValueError("the model is closed")
+
+    def _forward(self, requests: Iterable[ForwardRequest]) -> Iterator[Outputs]:
+        self._check_open()
         self.decided.check(Want(logits=True))  # scores are made of nothing else
         in_flight = _PACKS_IN_FLIGHT * self.decided.pack_tokens
         return stream.run(requests, self._submit, in_flight_tokens=in_flight)
 
-    def _run(self, sequences: Iterable[str], want: Want, masks: Masks) -> Iterator[Outputs]:
-        if self._closed:
-            raise ValueError("the model is closed")
+    def _run(
+        self, sequences: Iterable[str], want: Want, masks: Masks, *, progress: bool = False
+    ) -> Iterator[Outputs]:
+        self._check_open()
         self.decided.check(want)
         given = tokenize_all(sequences, masks=masks)  # nothing is computed if any is faulty
         records = (Record(str(i), "", sequence, i + 1) for i, (sequence, _) in enumerate(given))
-        for done in bulk.embed(
+        done = bulk.embed(
             records,
             want,
             self._submit,
             max_residues=sys.maxsize,
             in_flight_tokens=_PACKS_IN_FLIGHT * self.decided.pack_tokens,
-        ):
-            if isinstance(done.result, RequestError):
-                raise done.result
-            yield done.result
+        )
+        with bar(len(given), progress) as advance:
+            for each in done:
+                if isinstance(each.result, RequestError):
+                    raise each.result
+                yield each.result
+                advance(1)
 
 
-def _twenty_columns(outputs: Outputs) -> Outputs:
-    if outputs.logits is None:
-        return outputs
-    return replace(outputs, logits=np.ascontiguousarray(outputs.logits[:, AMINO_ACID_COLUMNS]))
+def _encoded(outputs: Outputs, layers: int) -> Encoded:
+    mean, per_token, bos = (
+        ByLayer(own, layers) for own in (outputs.mean, outputs.per_token, outputs.bos)
+    )
+    logits = None if outputs.logits is None else _amino_logits(outputs)
+    return Encoded(mean, per_token, bos, logits, outputs.contacts, outputs.attentions)
 
 
-def _check_strategy(strategy: object, known: object) -> None:
-    if strategy not in get_args(known):
-        raise ValueError(f"strategy is {strategy!r}; use one of {', '.join(get_args(known))}")
+def _amino_logits(outputs: Outputs) -> Float:
+    assert outputs.logits is not None, "they were asked for"
+    return np.ascontiguousarray(outputs.logits[:, AMINO_ACID_COLUMNS])

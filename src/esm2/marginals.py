@@ -238,6 +238,15 @@ class Scan:
     tokens: Tokens
     log_probabilities: Double
 
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: the table is not of all 33 tokens at every residue of the protein.
+        """
+        scoring.check_33(
+            self.log_probabilities, "log_probabilities", len(residue_tokens(self.tokens))
+        )
+
     @property
     def residues(self) -> list[str]:
         """The L letters of the protein."""

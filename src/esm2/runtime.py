@@ -58,7 +58,7 @@ def parse_spec(text: str) -> Spec:
     if not given:
         return Spec(canonical(name), None)
     if not path or not name.strip():
-        raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH")
+        raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH", "model")
     return custom_spec(name, Path(path))
 
 
@@ -72,10 +72,13 @@ def custom_spec(name: str, path: Path) -> Spec:
     slug = official.slug if official else name.strip().lower()
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", slug):
         raise SettingsError(
-            f"{name!r} cannot be a slug: use letters, digits, '.', '_' and '-', as in my-slug=PATH"
+            f"{name!r} cannot be a slug: use letters, digits, '.', '_' and '-', as in my-slug=PATH",
+            "model",
         )
     if slug == DEMO_SLUG:
-        raise SettingsError(f"{DEMO_SLUG} is the checkpoint inside the package; use another slug")
+        raise SettingsError(
+            f"{DEMO_SLUG} is the checkpoint inside the package; use another slug", "model"
+        )
     return Spec(slug, path.expanduser())
 
 
@@ -280,7 +283,7 @@ def open_runtime(
         specs.append(Spec(DEMO_SLUG, None))
     for spec in specs:
         if sum(spec.slug == other.slug for other in specs) > 1:
-            raise SettingsError(f"model {spec.slug} is named twice")
+            raise SettingsError(f"model {spec.slug} is named twice", "model")
     with ExitStack() as stack:
         book = _open_book(settings.token_database, stack)
         started = [
@@ -328,7 +331,9 @@ def _open_cache(settings: Settings) -> Cache | None:
     """Where results are kept; None where they are not."""
     if not settings.cache_mb:
         if settings.cache_url:
-            raise SettingsError("cache_url needs cache_mb: the most that one result may hold there")
+            raise SettingsError(
+                "it needs cache_mb, the most that one result may hold there", "cache_url"
+            )
         return None
     limit = settings.cache_mb << 20
     return RedisCache(settings.cache_url, limit) if settings.cache_url else MemoryCache(limit)

@@ -4,6 +4,7 @@
     log_softmax           log p of all 33 tokens: what marginals and pseudo-log-likelihood read
     pseudo_perplexity     exp(-PLL / L)
     entropy, conservation of the 20 amino acids at each position
+    guesses               the most probable amino acids at masks
     spearman              rank correlation with a measurement
 
 Which passes these need, and in which order: `marginals.py`.
@@ -12,14 +13,30 @@ Which passes these need, and in which order: `marginals.py`.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, residue_tokens
+from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, MASK, TOKENS, residue_tokens
 
 Double = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """An amino acid that may stand at a mask.
+
+    Attributes:
+        position: of the mask, 1..L.
+        residue: one letter.
+        probability: among the 20 natural amino acids.
+    """
+
+    position: int
+    residue: str
+    probability: float
 
 
 def log_prob(logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8]) -> float:
@@ -36,8 +53,13 @@ def log_prob(logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8]) -> fl
     Returns:
         natural logarithm, at most 0; computed in float64.
 
+    Raises:
+        ValueError: the logits are not all 33 tokens' of all residues of that sequence; those of
+            `encode` and `predict` are the 20 amino acids'.
+
     Source: BioLM/biolm-hub at c79c489, models/esm2/app.py (log_prob).
     """
+    check_33(logits, "logits", len(residue_tokens(tokens)))
     log_probabilities = log_softmax(logits[:, AMINO_ACID_COLUMNS])
     residues = residue_tokens(tokens).astype(np.int64) - AMINO_ACID_COLUMNS.start
     natural = np.flatnonzero((residues >= 0) & (residues < len(AMINO_ACIDS)))
@@ -73,7 +95,11 @@ def entropy(log_probabilities: Double) -> Double:
 
     Returns:
         float64 (L,).
+
+    Raises:
+        ValueError: it is not (L, 33).
     """
+    check_33(log_probabilities, "log_probabilities")
     logs = log_softmax(log_probabilities[:, AMINO_ACID_COLUMNS])
     summed: Double = -(np.exp(logs) * logs).sum(axis=1)
     return summed
@@ -82,7 +108,7 @@ def entropy(log_probabilities: Double) -> Double:
 def conservation(log_probabilities: Double) -> Double:
     """1 - entropy / ln 20 at each position: 1 where one amino acid is certain, 0 where any may be.
 
-    Args, Returns: as `entropy`.
+    Args, Returns, Raises: as `entropy`.
     """
     relative: Double = 1 - entropy(log_probabilities) / math.log(len(AMINO_ACIDS))
     return relative
@@ -101,6 +127,61 @@ def spearman(one: Double, other: Double) -> float:
     ranks -= ranks.mean(axis=1, keepdims=True) if ranks.size else 0.0
     spread = math.sqrt(float((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
     return float((ranks[0] * ranks[1]).sum()) / spread if spread else math.nan
+
+
+def guesses(
+    logits: NDArray[np.floating[Any]], tokens: NDArray[np.uint8], top_k: int
+) -> list[list[Guess]]:
+    """The most probable amino acids at each mask of a sequence.
+
+    Args:
+        logits: (masks, 20) of the masked residues, columns `alphabet.AMINO_ACIDS`.
+        tokens: uint8 (L + 2,).
+        top_k: guesses for each mask, 1..20.
+
+    Returns:
+        the guesses of each mask, in order, the most probable first.
+    """
+    places = np.flatnonzero(residue_tokens(tokens) == MASK)
+    probabilities = np.exp(log_softmax(logits))
+    found = []
+    for place, row in zip(places, probabilities, strict=True):
+        best = np.argsort(-row, kind="stable")[:top_k]
+        found.append([Guess(int(place) + 1, AMINO_ACIDS[i], float(row[i])) for i in best])
+    return found
+
+
+def check_top_k(top_k: int) -> None:
+    """
+    Raises:
+        ValueError: it is not 1..20.
+    """
+    if not 1 <= top_k <= len(AMINO_ACIDS):
+        raise ValueError(f"top_k is {top_k}; there are {len(AMINO_ACIDS)} amino acids")
+
+
+def check_33(array: NDArray[Any], name: str, residues: int | None = None) -> None:
+    """Refuse what is not (L, 33): columns of the 20 amino acids would give a plausible number.
+
+    Args:
+        residues: L, where it is known.
+
+    Raises:
+        ValueError: it says which shape it has and which is wanted.
+    """
+    rows = "L" if residues is None else residues
+    fits = array.ndim == 2 and array.shape[1] == len(TOKENS)
+    if not fits or residues not in (None, len(array)):
+        advice = ""
+        if array.ndim == 2 and array.shape[1] == len(AMINO_ACIDS):
+            advice = (
+                "; these are of the 20 amino acids, as encode, logits and predict give them: use"
+                " the log_prob, scan or pll of the model"
+            )
+        raise ValueError(
+            f"{name} has shape {array.shape}, and ({rows}, {len(TOKENS)}) is wanted, a column for"
+            f" each of the {len(TOKENS)} tokens{advice}"
+        )
 
 
 def _ranks(values: Double) -> Double:

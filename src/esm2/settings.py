@@ -4,7 +4,8 @@
 
 Only this module reads the environment (for clients, `client/environment.py`). Settings are frozen;
 what was decided from them (device, dtype, weights hash) is another value, `types.Decided`. An
-unknown ESM2_* variable is an error: a misspelled ESM2_TOKENS must not leave a server open.
+unknown ESM2_* variable is an error: a misspelled ESM2_TOKENS must not leave a server open. Those
+that Kubernetes sets for a Service called esm2 are ignored, and said.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -25,6 +26,22 @@ from esm2.hosts import is_loopback
 
 _PREFIX = "ESM2_"
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
+
+#: Settings that close a server: a blank one is a variable that was to be filled in.
+_NEVER_BLANK = ("tokens", "token_database")
+_OR = "fill it in, or unset it"
+
+_PORT = r"(tcp|udp|sctp)://\S+:\d+"
+#: What Kubernetes names after a Service -> what it writes there. ESM2_PORT is one of ours, too.
+_KUBERNETES = {
+    "SERVICE_HOST": r"[0-9a-fA-F.:]+",
+    "SERVICE_PORT(_[A-Z0-9_]+)?": r"\d+",
+    "PORT": _PORT,
+    r"PORT_\d+_(TCP|UDP|SCTP)": _PORT,
+    r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": "tcp|udp|sctp",
+    r"PORT_\d+_(TCP|UDP|SCTP)_PORT": r"\d+",
+    r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": r"[0-9a-fA-F.:]+",
+}
 
 
 class Settings(BaseSettings):
@@ -229,47 +246,105 @@ class Settings(BaseSettings):
         """Whether only those with a token are answered."""
         return bool(self.tokens or self.token_database)
 
+    @field_validator("tokens")
+    @classmethod
+    def _can_be_sent(cls, tokens: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, token in enumerate(tokens, 1):
+            if not re.fullmatch("[!-~]+", token.get_secret_value()):
+                raise ValueError(
+                    f"token {number} of {len(tokens)} has white space in it, or a character that is"
+                    " not visible ASCII, and no client could send it; use letters and digits"
+                )
+        return tokens
+
     @model_validator(mode="after")
     def _closed_to_the_world(self) -> Settings:
         if not (self.closed or self.uds or is_loopback(self.host)):
             raise ValueError(
-                f"host {self.host} can be reached from other machines and there are no tokens;"
+                f"{self.host} can be reached from other machines and there are no tokens;"
                 " set ESM2_TOKENS to one or more secrets, or ESM2_TOKEN_DATABASE, or listen on"
                 " 127.0.0.1"
             )
         return self
 
 
-def load(flags: Mapping[str, Any]) -> Settings:
+def load(flags: Mapping[str, Any], say: Callable[[str], None] = lambda _: None) -> Settings:
     """Settings from flags and environment.
 
     Args:
         flags: field -> value, None where the flag was not given.
+        say: told in one line which variables are Kubernetes' and were ignored.
 
     Raises:
-        SettingsError: one sentence that names every field that is wrong.
+        SettingsError: one sentence that names every flag or variable that is wrong.
     """
-    known = {_PREFIX + name.upper() for name in Settings.model_fields}
-    for name in os.environ:
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
-            raise SettingsError(f"{name} is not a setting; known: {', '.join(sorted(known))}")
+    given = {name: value for name, value in flags.items() if value is not None}
+    ignored = sorted(name for name, value in os.environ.items() if _of_kubernetes(name, value))
+    if ignored:
+        say(f"ignoring {', '.join(ignored)}, which Kubernetes sets beside a Service of that name")
+    for name, value in os.environ.items():
+        field = name.upper().removeprefix(_PREFIX).lower()
+        if not name.upper().startswith(_PREFIX):
+            continue
+        if name in ignored:
+            if field in Settings.model_fields:  # or it would be read as ours
+                given.setdefault(field, Settings.model_fields[field].default)
+        elif field not in Settings.model_fields:
+            known = ", ".join(sorted(map(_variable, Settings.model_fields)))
+            raise SettingsError(f"{name} is not a setting; known: {known}")
+        elif field in _NEVER_BLANK and not value.replace(",", " ").strip():
+            raise SettingsError(
+                f"{name} is set and empty, which would leave the server open; {_OR}"
+            )
     for name, value in flags.items():
         _refuse_password(name, value)
-    given = {name: value for name, value in flags.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from error
+        faults = (_sentence(fault, flags) for fault in error.errors())
+        raise SettingsError("; ".join(faults)) from error
+
+
+def origin(name: str, flags: Mapping[str, Any]) -> str:
+    """How a person gave a setting: its flag, or else its variable.
+
+    Args:
+        name: of the field.
+        flags: as for `load`.
+    """
+    flag = flags.get(name) is not None or name not in Settings.model_fields
+    return f"--{name.replace('_', '-')}" if flag else _variable(name)
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
+def _of_kubernetes(name: str, value: str) -> bool:
+    """Whether a variable is one that every pod beside a Service called esm2 or esm2-... has.
+
+    Source: kubernetes.io/docs/concepts/services-networking/service, Environment variables.
+    """
+    name = name.upper()
+    if not name.startswith(_PREFIX):
+        return False
+    return any(
+        re.search(f"(^|_){known}$", name.removeprefix(_PREFIX)) and re.fullmatch(of, value)
+        for known, of in _KUBERNETES.items()
+    )
 
 
 def token_database(flag: str | None) -> str:
     """The URL of the token database: a flag, or else the variable; empty for neither.
 
     Raises:
-        SettingsError: the flag has a password in it.
+        SettingsError: the flag has a password in it, or the variable is empty.
     """
     _refuse_password("token_database", flag)
-    return flag or os.environ.get(f"{_PREFIX}TOKEN_DATABASE", "")
+    variable = _variable("token_database")
+    if not flag and not os.environ.get(variable, "unset").strip():
+        raise SettingsError(f"{variable} is set and empty; {_OR}")
+    return flag or os.environ.get(variable, "")
 
 
 def _refuse_password(name: str, flag: Any) -> None:
@@ -279,12 +354,11 @@ def _refuse_password(name: str, flag: Any) -> None:
         shown = False
     if shown:
         raise SettingsError(
-            f"{name} has a password in it, and everyone on this machine can see the flags of a"
-            f" program; set {_PREFIX}{name.upper()} instead"
+            f"--{name.replace('_', '-')} has a password in it, and everyone on this machine can see"
+            f" the flags of a program; set {_variable(name)} instead"
         )
 
 
-def _sentence(fault: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+def _sentence(fault: Mapping[str, Any], flags: Mapping[str, Any]) -> str:
+    name = str(fault["loc"][0]) if fault["loc"] else "host"  # which is all that a whole can fail by
+    return f"{origin(name, flags)}: {str(fault['msg']).removeprefix('Value error, ')}"

@@ -118,7 +118,9 @@ class ForwardRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """What was computed for one sequence: float32 numpy on the host, residues only.
+    """What an executor computed for one sequence: float32 numpy on the host, residues only.
+
+    Callers of `encode` get an `Encoded`, whose logits are the 20 amino acids'.
 
     Attributes:
         mean: layer -> (D,), mean over the L residues.
@@ -149,6 +151,60 @@ class Outputs:
         for kind in WHOLE:
             if (whole := getattr(self, kind)) is not None:
                 yield kind, whole
+
+
+class ByLayer(Mapping[int, Float]):
+    """Layer -> array, read by 0..N or, as a layer may be asked for, by -1..-(N+1) from the end.
+
+    Args:
+        arrays: of some layers, by 0..N.
+        layers: N of the model.
+    """
+
+    __slots__ = ("_arrays", "_layers")
+
+    def __init__(self, arrays: Mapping[int, Float], layers: int) -> None:
+        self._arrays = dict(arrays)
+        self._layers = layers
+
+    def __getitem__(self, layer: int) -> Float:
+        found = self._arrays.get(layer + self._layers + 1 if layer < 0 else layer)
+        if found is None:
+            there = ", ".join(map(str, self._arrays)) or "none"
+            raise KeyError(f"layer {layer} was not asked for; there are: {there}")
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._arrays!r}, {self._layers})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What `encode` gives for one sequence, of a model here or on a server.
+
+    float32 numpy, residues only; empty or None where it was not asked for.
+
+    Attributes:
+        mean: layer -> (D,), mean over the L residues; `mean[-1]` is the last layer's.
+        per_token: layer -> (L, D).
+        bos: layer -> (D,), the BOS token.
+        logits: (L, 20) raw logits, columns `alphabet.AMINO_ACIDS`; an executor's are (L, 33).
+        contacts: (L, L) probabilities, symmetric.
+        attentions: (N, L) mean over heads and over the L + 2 query tokens.
+    """
+
+    mean: ByLayer
+    per_token: ByLayer
+    bos: ByLayer
+    logits: Float | None = None
+    contacts: Float | None = None
+    attentions: Float | None = None
 
 
 Executor = Callable[[list[ForwardRequest]], list[Outputs]]

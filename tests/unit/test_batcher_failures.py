@@ -12,7 +12,9 @@ def test_of_a_batch_that_fails_only_the_request_fails_whose_fault_it_is():
         futures = busy.submit(6, 4, 7, 3, 5, 5)
         busy.finish()
         assert busy.batches == [[6, 4], [7, 3], [7], [3], [5, 5]]
-        assert [future.exception(0) for future in futures] == [None, None, error, None, None, None]
+        failures = [future.exception(0) for future in futures]
+        assert [own is not None for own in failures] == [False, False, True, False, False, False]
+        assert str(failures[2]) == str(error)
         assert value(futures[3]) == 3
 
 
@@ -31,7 +33,11 @@ def test_a_refusal_is_the_answer_of_the_whole_batch_and_nothing_is_computed_agai
         futures = busy.submit(7, 3)
         busy.finish()
         assert busy.batches == [[7, 3]]
-        assert [future.exception(0) for future in futures] == [error, error]
+        one, other = (future.exception(0) for future in futures)
+        assert type(one) is type(other) is ContactsUnavailable
+        assert str(one) == str(other) == str(error)
+        assert one.name == other.name == "my-slug"
+        assert len({id(one), id(other), id(error)}) == 3  # each caller may raise its own
 
 
 def dies(*times):
@@ -76,7 +82,9 @@ def test_an_error_of_ours_arrives_as_it_was_raised(error):
     with Busy(fails_on(2, error)) as busy:
         (future,) = busy.submit(2)
         busy.finish()
-        assert future.exception(0) is error
+        assert type(future.exception(0)) is type(error)
+        assert str(future.exception(0)) == str(error)
+        assert vars(future.exception(0)) == vars(error)
 
 
 def test_a_foreign_error_becomes_an_engine_error_that_keeps_its_cause():

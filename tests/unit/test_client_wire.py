@@ -12,7 +12,7 @@ from esm2 import errors
 from esm2.catalog import DEMO_SLUG, Shape
 from esm2.client import wire
 from esm2.client.address import address, on_this_machine
-from esm2.client.batches import batches, checked, joined, stacked
+from esm2.client.batches import batches, checked
 from esm2.client.refusals import error_of, of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
 from esm2.client.wire import Info, Item, Limits, Reply
@@ -124,15 +124,6 @@ def test_a_mask_is_one_residue():
     assert protein.residues == 20
 
 
-def test_layers_are_stacked_in_the_order_in_which_they_were_asked_for():
-    by_layer = {0: np.zeros((5, 4), np.float32), 2: np.ones((5, 4), np.float32)}
-    assert stacked(by_layer, [2]).shape == (5, 4)
-    assert stacked(by_layer, [2, 0, 2])[0, :, 0].tolist() == [1, 0, 1]
-    assert joined([], [0], 4).shape == (0, 4)
-    assert joined([], [0, 1], 4).shape == (0, 2, 4)
-    assert joined([np.ones(4, np.float32)] * 3, [0], 4).shape == (3, 4)
-
-
 # --- replies -----------------------------------------------------------------------------------
 
 
@@ -155,7 +146,7 @@ def test_the_arrays_of_an_item_become_its_outputs():
         for place, (name, shape) in enumerate(shapes.items())
     }
     arrays = wire.arrays_in(npz(**sent), decided("x"))
-    got = Item(arrays, 1, 5, SHAPE).outputs(want)
+    got = Item(arrays, 1, 5, SHAPE).encoded(want)
     for kind in ("mean", "per_token", "bos"):
         for layer in (0, 2):
             np.testing.assert_array_equal(getattr(got, kind)[layer], sent[f"1.{kind}.{layer}"])

@@ -1,6 +1,9 @@
 """The error tree: codes that never change, the tree as drawn, messages of one sentence."""
 
+import copy
 import inspect
+import multiprocessing
+import pickle
 import re
 from pathlib import Path
 
@@ -226,6 +229,49 @@ def test_a_name_that_means_nothing_is_cut_and_the_known_ones_are_told():
     error = errors.UnknownModel("x" * 1000, [], ["esm2-demo", "esm2-8m"])
     assert len(str(error)) < 200
     assert "known: esm2-demo, esm2-8m" in str(error)
+
+
+def classes_below(kind):
+    return [kind, *(own for child in kind.__subclasses__() for own in classes_below(child))]
+
+
+def test_the_table_has_every_class_wherever_it_is_defined():
+    ours = {kind for kind in classes_below(Esm2Error) if kind.__module__.startswith("esm2.")}
+    assert {kind.__name__ for kind in ours} == set(TABLE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        *(lambda error, n=n: pickle.loads(pickle.dumps(error, n)) for n in range(6)),
+        copy.copy,
+        copy.deepcopy,
+        Esm2Error.again,
+    ],
+)
+def test_an_error_is_the_same_in_another_place_with_its_fields_and_its_text(name, sent):
+    error = make(name)
+    error.add_note("seen in a worker")
+    other = sent(error)
+    assert type(other) is type(error)
+    assert other is not error
+    assert (str(other), other.args, other.code) == (str(error), error.args, error.code)
+    assert vars(other) == vars(error)
+
+
+def refuse(name):
+    raise make(name)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_refusal_in_a_pool_reaches_its_parent(method):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        for name in ("InvalidSequence", "InvalidRequest", "CannotResume", "MissingExtra"):
+            with pytest.raises(CLASSES[name]) as caught:
+                pool.apply_async(refuse, (name,)).get(60)
+            assert vars(caught.value).items() >= vars(make(name)).items()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import esm2
+from esm2 import scoring
+from esm2.alphabet import tokenize
 from esm2.catalog import DEMO_SLUG
 from esm2.errors import (
     CheckpointError,
@@ -227,6 +229,45 @@ def test_without_a_contact_head_contacts_are_refused_and_nothing_else(headless, 
     close(outputs.mean[LAYERS], truth("MKTAYIAKQR")[f"mean {LAYERS}"])
 
 
+def test_one_layer_is_asked_for_by_its_number_alone(model):
+    np.testing.assert_array_equal(model.embed(["MK"], layers=1), model.embed(["MK"], layers=[1]))
+    [outputs] = model.encode(["MK"], include=["mean", "bos"], layers=-1)
+    np.testing.assert_array_equal(outputs.mean[-1], outputs.mean[LAYERS])
+    np.testing.assert_array_equal(outputs.mean[-1], model.embed(["MK"], layers=-1)[0])
+    with pytest.raises(KeyError, match="layer 0 was not asked for; there are: 2"):
+        outputs.mean[0]
+
+
+def test_a_mapping_is_not_taken_for_the_list_of_its_names(model):
+    named = {"SPIKE": "MKT"}
+    for ask in (model.embed, model.encode, model.contacts, model.attentions, model.logits):
+        with pytest.raises(TypeError, match="sequences is a mapping"):
+            ask(named)
+    for ask in (model.predict, model.log_prob, model.pll):
+        with pytest.raises(TypeError, match="sequences is a mapping"):
+            ask(named)
+    for ask in (model.fill_mask, model.scan):
+        with pytest.raises(TypeError, match="sequence is dict; pass one str"):
+            ask(named)
+    with pytest.raises(TypeError, match="variants is a mapping"):
+        model.score_variants("MKT", {"M1A": 0.5})
+
+
+def test_the_logits_of_a_caller_are_not_taken_for_an_executors(model):
+    [outputs] = model.encode(["MKT"], include=["logits"])
+    with pytest.raises(ValueError, match="use the log_prob, scan or pll of the model"):
+        scoring.log_prob(outputs.logits, tokenize("MKT"))
+
+
+def test_progress_is_shown_on_standard_error_when_it_is_asked_for(model, capsys):
+    quiet = model.embed(SEQUENCES)
+    assert capsys.readouterr() == ("", "")
+    np.testing.assert_array_equal(model.embed(SEQUENCES, progress=True), quiet)
+    said = capsys.readouterr()
+    assert "3/3" in said.err
+    assert said.out == ""
+
+
 # --- what is loaded ----------------------------------------------------------------------------
 
 
@@ -234,6 +275,28 @@ def test_a_slug_is_loaded_under_any_spelling():
     with esm2.load("ESM2-Demo", device="cpu") as demo:
         assert (demo.decided.slug, demo.decided.weights_kind) == (DEMO_SLUG, "demo")
         assert demo.embed(["MK"]).shape == (1, demo.decided.shape.dim)
+
+
+def test_the_small_model_of_the_package_says_once_what_its_weights_are(directory, capsys):
+    with esm2.load(DEMO_SLUG, device="cpu") as demo:
+        demo.embed(["MK"])
+        said = capsys.readouterr().err
+        assert said.count("esm2-demo is a tiny model") == 1
+        assert "not for science" in said
+        assert repr(demo).startswith("<esm2.Model esm2-demo: demo weights ")
+    with esm2.load(directory, device="cpu") as own:
+        assert capsys.readouterr().err == ""
+        decided = own.decided
+        for part in (
+            "tiny",
+            "custom",
+            decided.weights_sha256[:12],
+            "cpu",
+            "float32",
+            decided.kernel,
+        ):
+            assert part in repr(own)
+    assert repr(own).endswith(", closed>")
 
 
 @pytest.mark.parametrize("write", [Path, str, lambda path: f"tiny={path}"])

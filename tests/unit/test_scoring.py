@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
+from esm2.marginals import Scan
 from esm2.scoring import (
     conservation,
     entropy,
@@ -52,6 +53,25 @@ def test_each_residue_counts_once_where_it_stands():
     logits[0, AMINO_ACID_COLUMNS.start + COLUMNS.index("W")] = 100
     assert log_prob(logits, tokenize("WM")) == pytest.approx(-np.log(20), rel=1e-12)
     assert log_prob(logits, tokenize("MW")) == pytest.approx(-100 - np.log(20), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 20), (4, 32), (3, 33), (5, 33), (33,), (1, 4, 33), (0, 33)])
+def test_logits_of_other_columns_or_rows_are_refused_and_never_scored(shape):
+    with pytest.raises(
+        ValueError, match=r"^logits has shape .*, and \(4, 33\) is wanted"
+    ) as caught:
+        log_prob(np.zeros(shape, np.float32), tokenize("MKTA"))
+    assert ("of the 20 amino acids, as encode" in str(caught.value)) == (shape[-1] == 20)
+    if shape[-1] != 33 or len(shape) != 2:
+        for score in (entropy, conservation):
+            with pytest.raises(ValueError, match=r"^log_probabilities has shape"):
+                score(np.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(4, 20), (3, 33)])
+def test_a_scan_is_of_all_tokens_at_every_residue(shape):
+    with pytest.raises(ValueError, match=r"^log_probabilities has shape"):
+        Scan(tokenize("MKTA"), np.zeros(shape))
 
 
 @pytest.mark.parametrize("letter", "XBUZO.-")

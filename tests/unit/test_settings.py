@@ -7,7 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from esm2.errors import SettingsError
 from esm2.hosts import is_loopback
-from esm2.settings import Settings, load
+from esm2.settings import Settings, load, token_database
 
 SECRETS = ("hunter2-first", "hunter2-second")
 
@@ -151,12 +151,15 @@ def test_an_unknown_flag_is_refused_by_name():
     ],
 )
 @pytest.mark.parametrize("by", ["flag", "variable"])
-def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_field(environment, by, name, wrong):
+def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_flag_or_variable(
+    environment, by, name, wrong
+):
     if by == "variable":
         environment(f"ESM2_{name.upper()}", wrong)
     with pytest.raises(SettingsError) as caught:
         load({name: wrong} if by == "flag" else {})
-    assert str(caught.value).startswith(f"{name}: ")
+    flag, variable = f"--{name.replace('_', '-')}: ", f"ESM2_{name.upper()}: "
+    assert str(caught.value).startswith(flag if by == "flag" else variable)
     assert "\n" not in str(caught.value)
     assert caught.value.code == "settings.invalid"
 
@@ -164,8 +167,8 @@ def test_a_value_that_cannot_be_is_refused_with_the_name_of_its_field(environmen
 def test_every_field_that_is_wrong_is_named_at_once():
     with pytest.raises(SettingsError) as caught:
         load({"port": -1, "max_items": 0})
-    assert "port: " in str(caught.value)
-    assert "max_items: " in str(caught.value)
+    assert "--port: " in str(caught.value)
+    assert "--max-items: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_every_field_that_is_wrong_is_named_at_once():
     ],
 )
 def test_what_names_nobody_is_refused(flag, wrong, says):
-    with pytest.raises(SettingsError, match=f"(?s){flag}.*{says}"):
+    with pytest.raises(SettingsError, match=f"(?s)--{flag.replace('_', '-')}: .*{says}"):
         load({flag: wrong if flag == "root_path" else [wrong]})
 
 
@@ -206,15 +209,94 @@ def test_any_other_address_is_refused_without_tokens(host):
     assert not is_loopback(host)
     with pytest.raises(SettingsError) as caught:
         load({"host": host})
+    assert str(caught.value).startswith(f"--host: {host} can be reached")
     assert "no tokens; set ESM2_TOKENS" in str(caught.value)
 
 
-@pytest.mark.parametrize("tokens", ["", " ", ",", " , ,"])
-def test_tokens_that_are_empty_are_no_tokens(environment, tokens):
-    environment("ESM2_TOKENS", tokens)
-    assert load({}).tokens == ()
-    with pytest.raises(SettingsError, match="no tokens"):
-        load({"host": "0.0.0.0"})
+def test_a_public_address_in_a_variable_is_told_by_its_variable(environment):
+    environment("ESM2_HOST", "0.0.0.0")
+    with pytest.raises(SettingsError, match=r"^ESM2_HOST: 0\.0\.0\.0 can be reached"):
+        load({})
+
+
+@pytest.mark.parametrize("name", ["ESM2_TOKENS", "ESM2_TOKEN_DATABASE"])
+@pytest.mark.parametrize("blank", ["", " ", ",", " , ,"])
+def test_a_blank_secret_does_not_leave_a_server_open(environment, name, blank):
+    environment(name, blank)
+    with pytest.raises(SettingsError, match=f"^{name} is set and empty.* unset it"):
+        load({})
+    with pytest.raises(SettingsError, match=f"^{name} is set and empty"):
+        load({"token_database": "sqlite:////a.db"})
+
+
+def test_a_blank_token_database_does_not_become_another_one(environment):
+    environment("ESM2_TOKEN_DATABASE", "")
+    with pytest.raises(SettingsError, match=r"^ESM2_TOKEN_DATABASE is set and empty"):
+        token_database(None)
+    assert token_database("sqlite:////a.db") == "sqlite:////a.db"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["hun ter2", "hunter2\u00e9", "hunter\t2", "hunter2\x7f", "\u200bx"]
+)
+def test_a_token_that_no_client_could_send_is_refused_without_showing_it(environment, wrong):
+    environment("ESM2_TOKENS", f"{SECRETS[0]},{wrong}")
+    with pytest.raises(SettingsError, match=r"^ESM2_TOKENS: token 2 of 2 has") as caught:
+        load({})
+    assert "hunter" not in f"{caught.value} {caught.value.__cause__}"
+
+
+# --- what Kubernetes sets ----------------------------------------------------------------------
+
+SERVICE = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "8000",
+    "SERVICE_PORT_HTTP": "8000",
+    "PORT": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP_PROTO": "tcp",
+    "PORT_8000_TCP_PORT": "8000",
+    "PORT_8000_TCP_ADDR": "fd00::1",
+}
+
+
+@pytest.mark.parametrize("service", ["ESM2", "ESM2_ADMIN", "ESM2_BIG_ONE"])
+def test_the_variables_of_a_service_of_our_name_are_ignored_and_said_in_one_line(
+    environment, service
+):
+    said = []
+    for name, value in SERVICE.items():
+        environment(f"{service}_{name}", value)
+    assert load({}, said.append).model_dump() == DEFAULTS
+    assert load({"port": 9001}).port == 9001
+    [line] = said
+    assert all(f"{service}_{name}" in line for name in SERVICE)
+    assert "Kubernetes" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ESM2_PROT", "tcp://10.0.0.1:8000"),
+        ("ESM2_SERVICE_HOST", "example.org"),
+        ("ESM2_SERVICE_PORT", "http"),
+        ("ESM2_SERVICE", "10.0.0.1"),
+        ("ESM2_PORT_8000", "tcp://10.0.0.1:8000"),
+        ("ESM2_PORT_8000_TCP", "8000"),
+        ("ESM2_HOSTS", "10.0.0.1"),
+    ],
+)
+def test_a_mistyped_setting_is_not_taken_for_one_of_those(environment, name, value):
+    environment(name, value)
+    with pytest.raises(SettingsError, match=f"^{name} is not a setting"):
+        load({})
+
+
+def test_a_port_of_our_own_beside_them_counts(environment):
+    environment("ESM2_SERVICE_HOST", "10.0.0.1")
+    environment("ESM2_PORT", "9000")
+    assert load({}).port == 9000
 
 
 @pytest.mark.parametrize("host", PUBLIC)
@@ -254,7 +336,9 @@ def test_a_token_of_the_wrong_type_is_not_told():
 
 @pytest.mark.parametrize("name", ["token_database", "limits_storage", "cache_url"])
 def test_a_password_in_a_flag_is_refused_without_showing_it(name):
-    with pytest.raises(SettingsError, match=f"{name} has a password in it.* set ESM2_") as caught:
+    with pytest.raises(
+        SettingsError, match=r"^--[a-z-]+ has a password in it.* set ESM2_"
+    ) as caught:
         load({name: f"postgresql://me:{SECRETS[0]}@host/db"})
     assert SECRETS[0] not in str(caught.value)
     assert load({name: "redis://host:6379/0"})

@@ -154,7 +154,7 @@ def serving(*flags: str, tokens: str = "") -> Iterator[Server]:
     headers = {"Authorization": f"Token {token}"} if token else {}
     with subprocess.Popen(
         [_ESM2, "serve", "--port", "0", *flags],
-        env=environment(ESM2_TOKENS=tokens),
+        env=environment(**({"ESM2_TOKENS": tokens} if tokens else {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from esm2.alphabet import tokenize
+from esm2.alphabet import AMINO_ACIDS, tokenize
 from esm2.catalog import DEMO_SLUG
 from esm2.client import AsyncClient, Client
 from esm2.errors import (
@@ -320,3 +320,64 @@ def test_a_model_has_to_be_named_where_there_are_several(server):
 def test_a_slip_of_the_program_is_told_as_python_tells_it(client, ask, error, message):
     with pytest.raises(error, match=message):
         ask(client)
+
+
+def test_single_outputs_are_those_of_encode(client):
+    for kind in ("contacts", "attentions", "logits"):
+        for got, whole in zip(
+            getattr(client, kind)(SEQUENCES), client.encode(SEQUENCES, include=[kind]), strict=True
+        ):
+            close(got, getattr(whole, kind))
+
+
+def test_masks_are_filled_as_in_this_process(client):
+    masked = "MKT<mask>YI<mask>KQR"
+    (logits,) = client.predict([masked])
+    first, second = client.fill_mask(masked, top_k=3)
+    assert [guess.position for guess in (*first, *second)] == [4, 4, 4, 7, 7, 7]
+    for guesses, row in ((first, logits[3]), (second, logits[6])):
+        probabilities = np.exp(row.astype(np.float64)) / np.exp(row.astype(np.float64)).sum()
+        best = np.argsort(-probabilities)[:3]
+        assert [guess.residue for guess in guesses] == [AMINO_ACIDS[place] for place in best]
+        assert [guess.probability for guess in guesses] == pytest.approx(probabilities[best])
+    with pytest.raises(ValueError, match="top_k is 21"):
+        client.fill_mask(masked, top_k=21)
+
+
+# --- an event loop of its own ------------------------------------------------------------------
+
+
+def test_an_async_client_in_another_event_loop_says_that_each_has_its_own(server):
+    client = AsyncClient(server.url, model="my-slug")
+    with asyncio.Runner() as own:
+        assert own.run(client.embed(["MKT"])).shape[0] == 1
+        for again in (lambda: client.embed(["MKT"]), client.aclose):
+            with pytest.raises(RuntimeError, match="another event loop: make one client for each"):
+                asyncio.run(again())
+        own.run(client.aclose())
+
+
+def test_an_async_client_may_be_made_before_its_loop_runs_and_asked_many_things_there(server):
+    client = AsyncClient(server.url, model="my-slug", connections=1)
+
+    async def several():
+        async with client:
+            return await asyncio.gather(*(client.embed([PROTEIN]) for _ in range(3)))
+
+    one, *others = asyncio.run(several())
+    for other in others:
+        close(other, one)
+
+
+def test_what_is_no_list_of_sequences_is_refused_before_anything_is_asked(client):
+    for wrong in ({"SPIKE": "MKT"}, "MKT", b"MKT", {"MKT"}, None, [None]):
+        for ask in (client.embed, client.encode, client.predict, client.log_prob):
+            with pytest.raises(TypeError, match=r"^sequences"):
+                ask(wrong)
+        with pytest.raises(TypeError, match=r"^variants"):
+            client.score_variants("MKT", wrong)
+
+
+def test_outputs_are_read_by_the_layer_that_was_asked_for(client):
+    [outputs] = client.encode(["MKT"], layers=-1)
+    same(outputs.mean[-1], client.embed(["MKT"], layers=-1)[0])

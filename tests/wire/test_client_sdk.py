@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from esm2.client import ESM2_3B, ESM2_8M, ESM2_35M, ESM2_150M, ESM2_650M
-from esm2.errors import UnexpectedReply
+from esm2.errors import SettingsError, UnexpectedReply
 from tests.wire.scripted import Answer, said, scripted
 
 PROTEIN = "MKTAYIAKQRQISFVKSHFSRQ"
@@ -67,9 +67,22 @@ def test_address_and_token_come_from_biolmais_variables(guarded, monkeypatch):
     assert (row["status_code"], row["code"]) == (401, "auth.unauthenticated")
 
 
-@pytest.mark.parametrize("wrong", [{"MKT"}, 5, None, np.array([["MKT"]])])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("BIOLMAI_BASE_DOMAIN", "http://me:secret@host"), ("BIOLMAI_TOKEN", "secret\u00e9")],
+)
+def test_a_variable_that_cannot_be_used_is_named_and_not_shown(monkeypatch, name, wrong):
+    monkeypatch.setenv(name, wrong)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
+        ESM2_8M()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"MKT"}, {"a": "MKT"}, b"MKT", 5, None, [None], [b"MKT"], np.array([["MKT"]])]
+)
 def test_what_is_no_list_of_sequences_is_refused(server, wrong):
-    with pytest.raises(TypeError, match="pass a str, or a list"):
+    with pytest.raises(TypeError, match=r"sequences(\[0\])? is "):
         ESM2_8M(url=server.url).encode(wrong)
 
 

@@ -28,11 +28,16 @@ from tests.wire.server import PATIENCE, environment, not_starting, serving
         (["--host", "::"], {}, ["::", "no tokens"]),
         (["--host", "example.org"], {}, ["example.org", "no tokens"]),
         ([], {"ESM2_HOST": "0.0.0.0"}, ["0.0.0.0", "no tokens"]),
-        ([], {"ESM2_HOST": "0.0.0.0", "ESM2_TOKENS": " , "}, ["no tokens"]),
-        ([], {"ESM2_PORT": "70000", "ESM2_TOKENS": "s3cret"}, ["port", "65535"]),
-        ([], {"ESM2_PORT": "http"}, ["port", "integer"]),
-        (["--max-items", "0"], {}, ["max_items", "greater than or equal to 1"]),
-        (["--port", "-1", "--max-residues", "0"], {}, ["port", "max_residues"]),
+        ([], {"ESM2_TOKENS": " , "}, ["ESM2_TOKENS is set and empty"]),
+        ([], {"ESM2_PORT": "70000", "ESM2_TOKENS": "s3cret"}, ["ESM2_PORT: ", "65535"]),
+        ([], {"ESM2_PORT": "http"}, ["ESM2_PORT: ", "integer"]),
+        (["--max-items", "0"], {}, ["--max-items: ", "greater than or equal to 1"]),
+        (["--port", "-1", "--max-residues", "0"], {}, ["--port: ", "--max-residues: "]),
+        (["--port", "0", "--device", "gpu"], {}, ["--device: 'gpu' is not a device"]),
+        ([], {"ESM2_PORT": "0", "ESM2_DTYPE": "int4"}, ["ESM2_DTYPE: ", "not supported"]),
+        ([], {"ESM2_PORT": "0", "ESM2_MODEL": "=/a"}, ["ESM2_MODEL: ", "SLUG=PATH"]),
+        ([], {"ESM2_PORT": "0", "ESM2_LIMITS_STORAGE": "ftp://a"}, ["ESM2_LIMITS_STORAGE: "]),
+        ([], {"ESM2_PORT": "0", "ESM2_TOKEN_DATABASE": "ftp://a"}, ["ESM2_TOKEN_DATABASE: "]),
     ],
     ids=lambda value: " ".join(value) or "none",
 )
@@ -66,8 +71,8 @@ def test_two_servers_that_start_at_once_do_not_both_get_the_port():
     from esm2.cli.ports import listen
     from esm2.errors import SettingsError
 
-    with listen("127.0.0.1", 0) as first, pytest.raises(SettingsError):
-        listen("127.0.0.1", first.getsockname()[1]).close()
+    with listen("127.0.0.1", 0, "--port") as first, pytest.raises(SettingsError):
+        listen("127.0.0.1", first.getsockname()[1], "--port").close()
 
 
 def assert_one_sentence(refused: subprocess.CompletedProcess[str], code: str, words: list[str]):

@@ -44,6 +44,6 @@ def counted(number: int, noun: str) -> str:
 
 def load(model: str, device: str, dtype: str) -> AbstractContextManager[Model]:
     """The model in this process."""
-    from esm2.local import load
+    from esm2.local import opened
 
-    return load(model, device=device, dtype=dtype)
+    return opened(model, device=device, dtype=dtype)

@@ -88,8 +88,11 @@ def _clear(path: Path) -> None:
             raise FileExistsError(None, "a server listens there")
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, flags: str) -> socket.socket:
     """A socket that is ours alone. Callers who come while the models load wait for an answer.
+
+    Args:
+        flags: that choose them.
 
     Raises:
         SettingsError: the address is taken, or not one of this machine.
@@ -108,7 +111,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = error.strerror or error
         raise SettingsError(
-            f"cannot listen on {host}:{port}: {reason}; choose another with --host and --port"
+            f"cannot listen on {host}:{port}: {reason}; choose another with {flags}"
         ) from error
     return listener
 

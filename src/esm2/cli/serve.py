@@ -7,14 +7,15 @@ import json
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from esm2 import __version__, settings
 from esm2.cli import ports
-from esm2.errors import MissingExtra
+from esm2.errors import MissingExtra, SettingsError
 
 if TYPE_CHECKING:
     from esm2.runtime import Runtime
@@ -60,7 +61,7 @@ def serve(**flags: Any) -> None:
     --host and so on. Tokens come from ESM2_TOKENS only, comma-separated: everyone on a machine can
     see the flags of a program.
     """
-    chosen = settings.load(flags)
+    chosen = settings.load(flags, _say)
     from esm2.runtime import open_runtime
 
     metrics: list[Metrics] = []
@@ -79,15 +80,18 @@ def serve(**flags: Any) -> None:
 
     # uvicorn drains on SIGTERM and then raises it anew: that is a stop as wanted, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with ExitStack() as stack:
+    with _told_whose(flags), ExitStack() as stack:
         # Before the models: a taken port shows at once.
         listening_on = (
-            ports.listen_unix(chosen.uds) if chosen.uds else ports.listen(chosen.host, chosen.port)
+            ports.listen_unix(chosen.uds)
+            if chosen.uds
+            else ports.listen(chosen.host, chosen.port, "--host and --port")
         )
         listener = stack.enter_context(listening_on)
         admin = None
         if chosen.admin_port:
-            admin = stack.enter_context(ports.listen(chosen.admin_host, chosen.admin_port))
+            where = (chosen.admin_host, chosen.admin_port)
+            admin = stack.enter_context(ports.listen(*where, "--admin-host and --admin-port"))
         runtime = stack.enter_context(open_runtime(chosen, _say, watch, load_the_rest))
         from esm2.cli import listening
 
@@ -104,6 +108,17 @@ def serve(**flags: Any) -> None:
 
 
 serve.__signature__ = _flags()  # type: ignore[attr-defined]  # how typer learns of the flags
+
+
+@contextmanager
+def _told_whose(flags: Mapping[str, Any]) -> Iterator[None]:
+    """A setting that shows to be wrong in use is told by its flag or variable, too."""
+    try:
+        yield
+    except SettingsError as error:
+        if not error.setting:
+            raise
+        raise SettingsError(f"{settings.origin(error.setting, flags)}: {error}") from error
 
 
 def _say(text: str) -> None:

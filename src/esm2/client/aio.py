@@ -14,27 +14,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from types import TracebackType
-from typing import Literal, Self, TypeVar, get_args
+from typing import Self, TypeVar, overload
 
 import httpx2
 import numpy as np
 
-from esm2.alphabet import Masks, letters
+from esm2.alphabet import MASK, Masks, letters, residue_tokens, tokenize
+from esm2.arguments import Embedding, Layers, Pool, encoding, texts
+from esm2.bar import bar
 from esm2.client import wire
 from esm2.client.address import address, on_this_machine
-from esm2.client.batches import Batch, batches, checked, joined, stacked
+from esm2.client.batches import Batch, batches, checked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
 from esm2.errors import InvalidRequest, ServerUnreachable
 from esm2.marginals import Strategy
-from esm2.types import KINDS, Decided, Float, ForwardRequest, OutputName, Outputs, Want
+from esm2.oneprocess import OneProcess
+from esm2.scoring import Guess, check_top_k, guesses
+from esm2.types import (
+    Decided,
+    Encoded,
+    Float,
+    ForwardRequest,
+    OutputName,
+    Outputs,
+    Want,
+)
 
-Pool = Literal["mean", "bos"]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -51,8 +61,12 @@ _NOTHING_BEHIND = 502
 _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 
 
-class AsyncClient:
-    """As `Client`, method for method, for use with `async with` and `await`."""
+class AsyncClient(OneProcess):
+    """As `Client`, method for method, for use with `async with` and `await`.
+
+    It belongs to the event loop that it is first used in, and to the process that made it; in
+    another one it raises RuntimeError.
+    """
 
     def __init__(
         self,
@@ -64,6 +78,7 @@ class AsyncClient:
         connections: int = 8,
         retry: Retry | None = None,
     ) -> None:
+        super().__init__("client")
         self.url = address(url)
         self._model = model
         self._retry = retry or Retry()
@@ -73,6 +88,7 @@ class AsyncClient:
         self._about: tuple[Decided, wire.Limits] | None = None
         self._answered = False
         self._told = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         headers = {"User-Agent": wire.USER_AGENT, **wire.authorization(token)}
         self._http = httpx2.AsyncClient(
             headers=headers,
@@ -92,50 +108,84 @@ class AsyncClient:
         """What the model is and how it runs there: shape, device, dtype, weights hash."""
         return (await self._known())[0]
 
+    @overload
     async def embed(
         self,
         sequences: Iterable[str],
-        layers: Sequence[int] = (-1,),
+        layers: Layers = ...,
+        pool: Pool = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float: ...
+    @overload
+    async def embed(
+        self, sequences: Iterable[str], layers: Layers = ..., *, pool: None, progress: bool = ...
+    ) -> list[Float]: ...
+    @overload
+    async def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = ...,
+        pool: Pool | None = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float | list[Float]: ...
+    async def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = -1,
         pool: Pool | None = "mean",
         *,
         progress: bool = False,
     ) -> Float | list[Float]:
         """As `Client.embed`."""
-        if pool not in (*get_args(Pool), None):
-            raise ValueError(f"pool is {pool!r}; use 'mean', 'bos' or None")
         decided, _ = await self._known()
-        resolved = [decided.shape.layer(index) for index in layers]
-        if not resolved:
-            raise ValueError("layers is empty; ask for at least one, such as -1")
-        name = pool or "per_token"
-        want = Want(layers=tuple(sorted(set(resolved))), **{name: True})
-
-        def read(item: wire.Item) -> Float:
-            return stacked(getattr(item.outputs(want), name), resolved)
-
-        arrays = await self._run("encode", sequences, want, read, progress=progress)
-        return arrays if pool is None else joined(arrays, resolved, decided.shape.dim)
+        asked = Embedding.asked(layers, pool, decided.shape)
+        want = asked.want
+        rows = await self._run(
+            "encode", sequences, want, lambda item: asked.of(item.encoded(want)), progress=progress
+        )
+        return asked.together(rows)
 
     async def encode(
         self,
         sequences: Iterable[str],
-        include: Sequence[OutputName] = ("mean",),
-        layers: Sequence[int] = (-1,),
-    ) -> list[Outputs]:
+        include: Iterable[OutputName] = ("mean",),
+        layers: Layers = -1,
+    ) -> list[Encoded]:
         """As `Client.encode`."""
-        if isinstance(include, str) or not include or not set(include) <= set(KINDS):
-            raise ValueError(f"include is {include!r}; use a list of {KINDS}")
         decided, _ = await self._known()
-        resolved = {decided.shape.layer(index) for index in layers}
-        want = Want(layers=tuple(sorted(resolved)), **dict.fromkeys(include, True))
+        want = encoding(include, layers, decided.shape)
         decided.check(want)
-        return await self._run("encode", sequences, want, lambda item: item.outputs(want))
+        return await self._run("encode", sequences, want, lambda item: item.encoded(want))
 
     async def predict(self, sequences: Iterable[str]) -> list[Float]:
         """As `Client.predict`."""
         return await self._run(
             "predict", sequences, None, lambda item: item.array("logits"), masks="some"
         )
+
+    async def contacts(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.contacts`."""
+        encoded = await self.encode(sequences, include=["contacts"])
+        return [own.contacts for own in encoded if own.contacts is not None]
+
+    async def attentions(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.attentions`."""
+        encoded = await self.encode(sequences, include=["attentions"])
+        return [own.attentions for own in encoded if own.attentions is not None]
+
+    async def logits(self, sequences: Iterable[str]) -> list[Float]:
+        """As `Client.logits`."""
+        encoded = await self.encode(sequences, include=["logits"])
+        return [own.logits for own in encoded if own.logits is not None]
+
+    async def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
+        """As `Client.fill_mask`."""
+        check_top_k(top_k)
+        tokens = tokenize(sequence, masks="some")
+        (logits,) = await self.predict([sequence])
+        return guesses(logits[residue_tokens(tokens) == MASK], tokens, top_k)
 
     async def log_prob(self, sequences: Iterable[str]) -> Float:
         """As `Client.log_prob`."""
@@ -145,27 +195,29 @@ class AsyncClient:
     async def score_variants(
         self,
         sequence: str,
-        variants: Sequence[str],
+        variants: Iterable[str],
         strategy: Strategy = "masked-marginals",
         offset: int = 0,
     ) -> Float:
         """As `Client.score_variants`."""
+        named = texts(variants, "variants")
         decided, limits = await self._known()
-        if isinstance(variants, str):
-            raise TypeError("variants is one str; pass a list of variants")
         checked([sequence], "none", limits)
-        if not variants:
+        if not named:
             return np.empty(0, dtype=np.float32)
-        call = wire.scoring(decided.slug, sequence, variants, strategy, offset)
+        call = wire.scoring(decided.slug, sequence, named, strategy, offset)
         arrays = wire.arrays_in(await self.send(call), decided)
-        return wire.scores_in(arrays, len(variants))
+        return wire.scores_in(arrays, len(named))
 
     async def forward(self, request: ForwardRequest) -> Outputs:
-        """One request, as a batcher takes it; other than there, logits are (L, 20).
+        """One request, as a batcher takes it.
 
         Raises:
+            ValueError: for logits, which do not travel as (L, 33); `encode` gives (L, 20).
             RequestError: what is wrong with the sequence; of the class that the server raised.
         """
+        if request.want.logits:
+            raise ValueError("logits of all 33 tokens do not travel; use encode or predict")
         decided, _ = await self._known()
         residues = letters(request.tokens)
         call = wire.asking(
@@ -175,7 +227,9 @@ class AsyncClient:
             arrays = wire.arrays_in(await self.send(call), decided)
         except InvalidRequest as error:
             raise of_its_only_item(error) from error
-        return wire.Item(arrays, 0, len(residues), decided.shape).outputs(request.want)
+        encoded = wire.Item(arrays, 0, len(residues), decided.shape).encoded(request.want)
+        by_layer = dict(encoded.mean), dict(encoded.per_token), dict(encoded.bos)
+        return Outputs(*by_layer, None, encoded.contacts, encoded.attentions)
 
     async def send_all(self, calls: Sequence[wire.Call]) -> list[wire.Reply]:
         """The replies to some calls, in their order, whatever their status."""
@@ -192,7 +246,9 @@ class AsyncClient:
 
         Raises:
             ServerUnreachable: there was none.
+            RuntimeError: the client belongs to another event loop, or to another process.
         """
+        self._check_home()
         waited = 0.0
         async with self._slots:
             for failures in count(1):
@@ -208,8 +264,10 @@ class AsyncClient:
         raise ServerUnreachable(self.url, self._reason(outcome)) from outcome
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections. After a fork, nothing: they are the other process's."""
+        if not self._elsewhere:
+            self._check_home()
+            await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -221,6 +279,17 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    def _check_home(self) -> None:
+        """Connections end with the loop that made them; another one finds them dead."""
+        self._refuse_elsewhere()
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if loop is not self._loop:
+            raise RuntimeError(
+                "this AsyncClient belongs to another event loop: make one client for each loop, as"
+                " for each asyncio.run, or use Client, which needs none"
+            )
 
     # --- one request -----------------------------------------------------------------------------
 
@@ -297,7 +366,7 @@ class AsyncClient:
         params = {} if want is None else wire.params_of(want)
         proteins = checked(sequences, masks, limits)
         results: dict[int, Result] = {}
-        with _bar(len(proteins), progress) as advance:
+        with bar(len(proteins), progress) as advance:
 
             async def ask(batch: Batch) -> None:
                 call = wire.asking(decided.slug, action, batch.sequences, params)
@@ -325,18 +394,3 @@ class AsyncClient:
             for taker in takers:
                 taker.cancel()
             await asyncio.gather(*takers, return_exceptions=True)
-
-
-@contextmanager
-def _bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, or nothing."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as live:
-        task = live.add_task("embedding", total=total)
-        yield lambda count: live.advance(task, count)

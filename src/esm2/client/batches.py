@@ -10,11 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from esm2.alphabet import Masks, residue_tokens, tokenize_all
 from esm2.client.wire import Limits, content_of
-from esm2.types import Float
 
 # A list item more, around the letters of its sequence: {"sequence":""} and a comma.
 _ITEM_BYTES = len('{"sequence":""},')
@@ -73,17 +70,3 @@ def batches(
         size += cost
     if first < len(proteins):
         yield Batch(first, tuple(proteins[first:]))
-
-
-def stacked(by_layer: dict[int, Float], layers: Sequence[int]) -> Float:
-    """Layers in the order in which they were asked for: (..., D), or (..., k, D) for several."""
-    picked = [by_layer[layer] for layer in layers]
-    return picked[0] if len(picked) == 1 else np.stack(picked, axis=-2)
-
-
-def joined(rows: Sequence[Float], layers: Sequence[int], dim: int) -> Float:
-    """One array of all sequences, (n, D) or (n, k, D), also when n is 0."""
-    if rows:
-        return np.stack(rows)
-    k = () if len(layers) == 1 else (len(layers),)
-    return np.empty((0, *k, dim), dtype=np.float32)

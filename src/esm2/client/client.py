@@ -3,7 +3,7 @@
     from esm2.client import Client
     with Client("http://127.0.0.1:8000", model="esm2-650m") as client:
         client.embed(["MKTAYIAKQR", "GSHMK"])                    # (2, D)
-        client.encode(["MKTAYIAKQR"], include=["contacts"])      # [Outputs]
+        client.encode(["MKTAYIAKQR"], include=["contacts"])      # [Encoded]
         client.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
         client.log_prob(["MKTAYIAKQR"])                          # (1,)
         client.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
@@ -16,24 +16,29 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
-from esm2.client.aio import AsyncClient, Pool
+from esm2.arguments import Layers, Pool
+from esm2.client.aio import AsyncClient
 from esm2.client.background import Background
 from esm2.client.retry import Retry
 from esm2.client.wire import Call, Reply
 from esm2.marginals import Strategy
-from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
+from esm2.oneprocess import OneProcess
+from esm2.scoring import Guess
+from esm2.types import Decided, Encoded, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")
 
 
-class Client:
+class Client(OneProcess):
     """One model of a server. Use it as a context manager, or call `close` when done.
 
     Any number of sequences may be given at once, and any number of threads may share a client:
     it makes requests of the size that the server accepts, several at a time. A server that is
-    full, restarting or out of reach for a while is asked again (`Retry`).
+    full, restarting or out of reach for a while is asked again (`Retry`). Sequences come as in
+    `esm2.load`'s Model. It belongs to the process that made it: after a fork its copy raises
+    RuntimeError.
 
     Args:
         url: address of the server, like "http://127.0.0.1:8000".
@@ -58,6 +63,7 @@ class Client:
         connections: int = 8,
         retry: Retry | None = None,
     ) -> None:
+        super().__init__("client")
         self._client = AsyncClient(
             url, token, model=model, timeout=timeout, connections=connections, retry=retry
         )
@@ -72,10 +78,32 @@ class Client:
         """What the model is and how it runs there; asked for once."""
         return self._wait(self._open().decided())
 
+    @overload
     def embed(
         self,
         sequences: Iterable[str],
-        layers: Sequence[int] = (-1,),
+        layers: Layers = ...,
+        pool: Pool = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float: ...
+    @overload
+    def embed(
+        self, sequences: Iterable[str], layers: Layers = ..., *, pool: None, progress: bool = ...
+    ) -> list[Float]: ...
+    @overload
+    def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = ...,
+        pool: Pool | None = ...,
+        *,
+        progress: bool = ...,
+    ) -> Float | list[Float]: ...
+    def embed(
+        self,
+        sequences: Iterable[str],
+        layers: Layers = -1,
         pool: Pool | None = "mean",
         *,
         progress: bool = False,
@@ -85,7 +113,7 @@ class Client:
         Args:
             sequences: residues in upper case. Unlike in this process, no `<mask>`: the API's
                 encode does not take them.
-            layers: 0 (embedding) .. N (last), negative from the end; k of them.
+            layers: 0 (embedding) .. N (last), negative from the end; one, or k of them.
             pool: "mean" over residues (BOS and EOS excluded), "bos", or None for every residue.
             progress: show a bar on standard error.
 
@@ -104,9 +132,9 @@ class Client:
     def encode(
         self,
         sequences: Iterable[str],
-        include: Sequence[OutputName] = ("mean",),
-        layers: Sequence[int] = (-1,),
-    ) -> list[Outputs]:
+        include: Iterable[OutputName] = ("mean",),
+        layers: Layers = -1,
+    ) -> list[Encoded]:
         """Everything the HTTP API's encode gives.
 
         Args:
@@ -115,7 +143,7 @@ class Client:
             layers: of mean, per_token and bos; negative from the end.
 
         Returns:
-            `Outputs` for each sequence; logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
+            an `Encoded` for each sequence; its logits are (L, 20), columns `alphabet.AMINO_ACIDS`.
 
         Raises:
             ContactsUnavailable: the model has no contact head; else as `embed`.
@@ -136,6 +164,34 @@ class Client:
         """
         return self._wait(self._open().predict(sequences))
 
+    def contacts(self, sequences: Iterable[str]) -> list[Float]:
+        """The probability that two residues touch, float32 (L, L) of each; as `encode`."""
+        return self._wait(self._open().contacts(sequences))
+
+    def attentions(self, sequences: Iterable[str]) -> list[Float]:
+        """The attention that residues receive, float32 (N, L) of each; as `encode`."""
+        return self._wait(self._open().attentions(sequences))
+
+    def logits(self, sequences: Iterable[str]) -> list[Float]:
+        """Raw logits, float32 (L, 20) of each; as `encode`."""
+        return self._wait(self._open().logits(sequences))
+
+    def fill_mask(self, sequence: str, top_k: int = 5) -> list[list[Guess]]:
+        """The most probable amino acids at each `<mask>`.
+
+        Args:
+            sequence: residues in upper case with one `<mask>` or more.
+            top_k: guesses for each, 1..20.
+
+        Returns:
+            the guesses of each mask, in order, the most probable first. A probability is a softmax
+            over the 20 natural amino acids.
+
+        Raises:
+            RequestError: the sequence cannot be used; else as `embed`.
+        """
+        return self._wait(self._open().fill_mask(sequence, top_k))
+
     def log_prob(self, sequences: Iterable[str]) -> Float:
         """Approximate log-probabilities: one pass, nothing masked, summed over natural residues.
 
@@ -153,7 +209,7 @@ class Client:
     def score_variants(
         self,
         sequence: str,
-        variants: Sequence[str],
+        variants: Iterable[str],
         strategy: Strategy = "masked-marginals",
         offset: int = 0,
     ) -> Float:
@@ -175,7 +231,7 @@ class Client:
         return self._wait(self._open().score_variants(sequence, variants, strategy, offset))
 
     def submit(self, request: ForwardRequest) -> Future[Outputs]:
-        """Start one request, as a batcher does; other than there, logits are (L, 20)."""
+        """Start one request, as a batcher does; logits, which are (L, 33) there, are refused."""
         return self._background.submit(self._open().forward(request))
 
     def send_all(self, calls: Sequence[Call]) -> list[Reply]:
@@ -188,9 +244,9 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; using the client afterwards raises ValueError."""
-        if not self._closed:
-            self._closed = True
+        if not self._closed and not self._elsewhere:
             self._background.close(self._client.aclose())
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -204,6 +260,7 @@ class Client:
         self.close()
 
     def _open(self) -> AsyncClient:
+        self._refuse_elsewhere()
         if self._closed:
             raise ValueError("the client is closed")
         return self._client

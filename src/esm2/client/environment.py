@@ -9,6 +9,12 @@ They are not called ESM2_*: those are settings of a server, which refuses any th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from esm2.client.address import address as checked
+from esm2.client.wire import authorization
+from esm2.errors import SettingsError
 
 TOKEN = "BIOLMAI_TOKEN"  # noqa: S105  # the name of a variable
 ADDRESS = "BIOLMAI_BASE_DOMAIN"
@@ -18,11 +24,31 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 def token() -> str | None:
-    """The token, if there is one."""
-    return os.environ.get(TOKEN) or None
+    """The token, if there is one.
+
+    Raises:
+        SettingsError: it cannot stand in a header; it names the variable.
+    """
+    given = os.environ.get(TOKEN) or None
+    with _named(TOKEN):
+        authorization(given)
+    return given
 
 
 def address() -> str:
-    """The address of the server."""
+    """The address of the server.
+
+    Raises:
+        SettingsError: it is none; it names the variable.
+    """
     given = os.environ.get(ADDRESS) or DEFAULT_ADDRESS
-    return given if "://" in given else f"http://{given}"
+    with _named(ADDRESS):
+        return checked(given if "://" in given else f"http://{given}")
+
+
+@contextmanager
+def _named(variable: str) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{variable}: {error}") from error

@@ -14,12 +14,10 @@ asked again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from esm2.arguments import texts
 from esm2.client import environment, wire
 from esm2.client.client import Client
 from esm2.errors import UnexpectedReply
@@ -54,13 +52,13 @@ class ESM2:
 
     def encode(
         self,
-        sequences: str | Sequence[str] | NDArray[np.str_],
+        sequences: str | Iterable[str],
         params: Mapping[str, Any] | None = None,
     ) -> list[Row]:
         """Embeddings, contacts, logits and attentions.
 
         Args:
-            sequences: one or many.
+            sequences: one str, or many in an order.
             params: {"include": [...], "repr_layers": [...]}, as in the API v2.
 
         Returns:
@@ -68,13 +66,14 @@ class ESM2:
             under "error".
 
         Raises:
+            TypeError: the sequences are nothing of the kind.
             ServerUnreachable, UnexpectedReply: the server is not there, or not ours.
         """
         return self._rows("encode", sequences, params)
 
     def predict(
         self,
-        sequences: str | Sequence[str] | NDArray[np.str_],
+        sequences: str | Iterable[str],
         params: Mapping[str, Any] | None = None,
     ) -> list[Row]:
         """Logits of sequences with one `<mask>` or more; otherwise as `encode`."""
@@ -85,7 +84,7 @@ class ESM2:
     def _rows(
         self,
         action: str,
-        sequences: str | Sequence[str] | NDArray[np.str_],
+        sequences: str | Iterable[str],
         params: Mapping[str, Any] | None,
     ) -> list[Row]:
         if params is not None and not isinstance(params, Mapping):
@@ -100,17 +99,8 @@ class ESM2:
         return [_row(place, reply) for place, reply in enumerate(replies)]
 
 
-def _listed(sequences: object) -> list[Any]:
-    if isinstance(sequences, str):
-        return [sequences]
-    if isinstance(sequences, np.ndarray) and sequences.ndim == 1:
-        return list(sequences.tolist())
-    if isinstance(sequences, list | tuple):
-        return list(sequences)
-    raise TypeError(
-        f"sequences is {type(sequences).__name__}; pass a str, or a list, tuple or"
-        " one-dimensional array of them"
-    )
+def _listed(sequences: object) -> list[str]:
+    return [sequences] if isinstance(sequences, str) else texts(sequences, "sequences")
 
 
 def _row(place: int, reply: wire.Reply) -> Row:

@@ -24,7 +24,7 @@ from esm2.alphabet import AMINO_ACIDS
 from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
 from esm2.client.refusals import error_of
 from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
-from esm2.types import BY_LAYER, KINDS, OUTPUTS, Decided, Float, Outputs, Want
+from esm2.types import BY_LAYER, KINDS, OUTPUTS, ByLayer, Decided, Encoded, Float, Want
 
 NPZ = "application/x-npz"
 JSON = "application/json"
@@ -304,6 +304,7 @@ class Item:
     ) -> None:
         self._arrays = arrays
         self._index = index
+        self._layers = shape.layers
         self._shapes: dict[str, tuple[int, ...]] = {"log_prob": ()}
         for kind, about in OUTPUTS.items():
             self._shapes[kind] = about.shape(shape, residues, len(AMINO_ACIDS))
@@ -317,14 +318,14 @@ class Item:
         name = f"{self._index}.{kind}" if layer is None else f"{self._index}.{kind}.{layer}"
         return _checked(self._arrays, name, self._shapes[kind])
 
-    def outputs(self, want: Want) -> Outputs:
-        """Everything that was asked for; logits are (L, 20)."""
+    def encoded(self, want: Want) -> Encoded:
+        """Everything that was asked for."""
         values: dict[str, Any] = {}
         for kind in KINDS:
-            if not getattr(want, kind):
-                continue
+            wanted = getattr(want, kind)
             if kind in BY_LAYER:
-                values[kind] = {layer: self.array(kind, layer) for layer in want.layers}
-            else:
+                layers = want.layers if wanted else ()
+                values[kind] = ByLayer({n: self.array(kind, n) for n in layers}, self._layers)
+            elif wanted:
                 values[kind] = self.array(kind)
-        return Outputs(**values)
+        return Encoded(**values)

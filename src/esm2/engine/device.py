@@ -33,12 +33,14 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SettingsError(f"{name!r} is not a device; use auto, cpu or cuda") from error
+        raise SettingsError(f"{name!r} is not a device; use auto, cpu or cuda", "device") from error
     if device.type not in ("cpu", "cuda"):
-        raise SettingsError(f"device {name!r} is not supported; use auto, cpu or cuda")
+        raise SettingsError(f"device {name!r} is not supported; use auto, cpu or cuda", "device")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise SettingsError(f"device {name!r} is not here: torch sees {count} CUDA devices")
+        raise SettingsError(
+            f"device {name!r} is not here: torch sees {count} CUDA devices", "device"
+        )
     return device
 
 
@@ -51,9 +53,13 @@ def choose_dtype(name: str, device: torch.device) -> str:
     if name == "auto":
         return "float32"
     if name not in (*DTYPES, "int8"):
-        raise SettingsError(f"dtype {name!r} is not supported; use auto, {', '.join(DTYPES)}, int8")
+        raise SettingsError(
+            f"dtype {name!r} is not supported; use auto, {', '.join(DTYPES)}, int8", "dtype"
+        )
     if name == "float16" and device.type == "cpu":
-        raise SettingsError("dtype 'float16' is for CUDA; on the CPU bfloat16 is the fast one")
+        raise SettingsError(
+            "dtype 'float16' is for CUDA; on the CPU bfloat16 is the fast one", "dtype"
+        )
     return name
 
 

@@ -204,7 +204,8 @@ def _choose_kernel(name: str, shape: Shape, device: torch.device, dtype: str) ->
     if not found:
         raise SettingsError(
             f"dtype {dtype} is computed only by the native library, which cannot on {device}"
-            f" for {shape}: it needs a CPU with AVX-512 VNNI"
+            f" for {shape}: it needs a CPU with AVX-512 VNNI",
+            "dtype",
         )
     raise SettingsError(f"kernel {name!r} cannot be used for {shape} in {dtype} on {device}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 
@@ -17,6 +18,12 @@ class Esm2Error(Exception):
         It has the sentence and the code; the other attributes stayed with that process.
         """
         return cls.__new__(cls, message)
+
+    def again(self) -> Self:
+        """The same error as an object of its own: raising an object changes it."""
+        other = copy.copy(self)
+        other.__cause__ = self.__cause__
+        return other.with_traceback(self.__traceback__)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its sentence and attributes, whatever its constructor takes."""

@@ -265,9 +265,18 @@ class CannotResume(FileError):
 
 
 class SettingsError(Esm2Error):
-    """A setting, or a combination of settings, that cannot be."""
+    """A setting, or a combination of settings, that cannot be.
+
+    Attributes:
+        setting: its field in `settings.Settings`, where it is not said in the sentence.
+    """
 
     code = "settings.invalid"
+    setting = ""
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        self.setting = setting
+        super().__init__(message)
 
 
 class MissingExtra(SettingsError):

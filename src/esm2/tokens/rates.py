@@ -50,7 +50,9 @@ class Rates:
         if scheme == "memory" and given:
             return
         if scheme not in ("redis", "rediss", "redis+unix") or not given:
-            raise SettingsError("limits_storage must be memory:// or redis://HOST:PORT/DATABASE")
+            raise SettingsError(
+                "limits_storage must be memory:// or redis://HOST:PORT/DATABASE", "limits_storage"
+            )
         try:
             from redis.asyncio import ConnectionPool
         except ModuleNotFoundError as error:

@@ -57,7 +57,10 @@ class TokenStore:
                 where = where.set(drivername="postgresql+psycopg")
             backend = where.get_backend_name()
             if backend not in ("sqlite", "postgresql"):
-                raise SettingsError(f"tokens cannot be kept in {backend}: use sqlite or postgresql")
+                raise SettingsError(
+                    f"tokens cannot be kept in {backend}: use sqlite or postgresql",
+                    "token_database",
+                )
             timeout = "timeout" if backend == "sqlite" else "connect_timeout"
             self._file = Path(where.database) if backend == "sqlite" and where.database else None
             self._engine = sql.create_engine(
@@ -67,7 +70,8 @@ class TokenStore:
             # The sentence must not show the URL: it can hold a password.
             raise SettingsError(
                 "the token database is not a URL such as sqlite:////path/tokens.db or"
-                " postgresql://user@host/database"
+                " postgresql://user@host/database",
+                "token_database",
             ) from error
         except ModuleNotFoundError as error:
             raise MissingExtra(error.name or "psycopg", "postgres") from error

@@ -1,0 +1,197 @@
+"""What a program hands to a model, here or on a server: checked once, in one way.
+
+    sequences, variants   str in an order: a list, tuple, generator, numpy array or pandas Series
+    layers                a whole number, or several in an order
+    include               names of outputs
+    layers and pool       Embedding: what embed is to compute, and the shape of what it returns
+
+What could be meant in two ways is a TypeError that says what to pass instead: one str (or each of
+its letters?), a mapping (its names or its values?), a set (in which order?).
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from esm2.catalog import Shape
+from esm2.types import KINDS, Float, OutputName, Want
+
+Pool = Literal["mean", "bos"]
+Layers = int | Iterable[int]
+
+
+def texts(values: object, name: str) -> list[str]:
+    """The values of an argument that takes many texts, such as sequences, in their order.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        TypeError: it is something else; it says what and where.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{name} is one str; pass a list of {name}")
+    if isinstance(values, io.IOBase):
+        raise TypeError(f"{name} is an open file; read it and pass a list of {name}")
+    listed = _in_order(values, name, "str")
+    for index, value in enumerate(listed):
+        if not isinstance(value, str):
+            raise TypeError(f"{name}[{index}] is {_kind(value)}, not str{_advice(value, name)}")
+    return listed
+
+
+def check_one_of(value: object, known: object, name: str) -> None:
+    """Refuse what is not one of the words of a Literal.
+
+    Raises:
+        ValueError: it says which there are.
+    """
+    if value not in get_args(known):
+        raise ValueError(f"{name} is {value!r}; use one of {', '.join(get_args(known))}")
+
+
+def kinds(include: Iterable[OutputName]) -> tuple[OutputName, ...]:
+    """The outputs asked for, each once, in the order of `types.KINDS`.
+
+    Raises:
+        ValueError: there is none, or one that there is not.
+        TypeError: it is a mapping, or nothing with several values.
+    """
+    if isinstance(include, str):
+        raise ValueError(f"include is {include!r}; use a list of {KINDS}")
+    if isinstance(include, Mapping) or not isinstance(include, Iterable):
+        raise TypeError(f"include is {_kind(include)}; pass a list of {', '.join(KINDS)}")
+    asked = list(include)
+    if not asked or any(kind not in KINDS for kind in asked):
+        raise ValueError(f"include is {asked!r}; use a list of {KINDS}")
+    return tuple(kind for kind in KINDS if kind in asked)
+
+
+def layers(asked: Layers, shape: Shape) -> tuple[int, ...]:
+    """Layers as asked for -> the same as 0..N, in the same order.
+
+    Args:
+        asked: one layer or several, 0 (embedding) .. N (last), negative from the end.
+
+    Raises:
+        LayerOutOfRange: the model has no such layer.
+        TypeError, ValueError: it is no whole number, nor several of them.
+    """
+    if isinstance(asked, int) or not isinstance(asked, Iterable):
+        return (shape.layer(_whole(asked, "layers")),)
+    if isinstance(asked, str):
+        raise TypeError(f"layers is {asked[:20]!r}; pass a whole number or a list of them")
+    if getattr(asked, "ndim", 1) == 0:  # a whole number of numpy's
+        return (shape.layer(_whole(asked, "layers")),)
+    listed = _in_order(asked, "layers", "whole numbers")
+    if not listed:
+        raise ValueError("layers is empty; ask for at least one, such as -1")
+    return tuple(shape.layer(_whole(each, f"layers[{i}]")) for i, each in enumerate(listed))
+
+
+def encoding(include: Iterable[OutputName], layers_asked: Layers, shape: Shape) -> Want:
+    """What encode is to compute.
+
+    Raises:
+        LayerOutOfRange, TypeError, ValueError: as `kinds` and `layers`.
+    """
+    asked = kinds(include)
+    resolved = layers(layers_asked, shape)
+    return Want(layers=tuple(sorted(set(resolved))), **dict.fromkeys(asked, True))
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What embed is to compute, and the shape of what it returns.
+
+    Attributes:
+        kind: of output.
+        layers: 0..N, in the order asked for, repeats too; k of them.
+        dim: D of the model.
+    """
+
+    kind: OutputName
+    layers: tuple[int, ...]
+    dim: int
+
+    @classmethod
+    def asked(cls, layers_asked: Layers, pool: Pool | None, shape: Shape) -> Embedding:
+        """Of the arguments of embed.
+
+        Raises:
+            LayerOutOfRange, TypeError, ValueError: as `layers`; an unknown pool.
+        """
+        if pool not in (*get_args(Pool), None):
+            raise ValueError(f"pool is {pool!r}; use 'mean', 'bos' or None")
+        return cls(pool or "per_token", layers(layers_asked, shape), shape.dim)
+
+    @property
+    def want(self) -> Want:
+        return Want(layers=tuple(sorted(set(self.layers))), **{self.kind: True})
+
+    def of(self, outputs: Any) -> Float:
+        """One sequence's embedding in its `Outputs` or `Encoded`.
+
+        Returns:
+            (..., D), or (..., k, D) for several layers.
+        """
+        by_layer: Mapping[int, Float] = getattr(outputs, self.kind)
+        picked = [by_layer[layer] for layer in self.layers]
+        return picked[0] if len(picked) == 1 else np.stack(picked, axis=-2)
+
+    def together(self, rows: Sequence[Float]) -> Float | list[Float]:
+        """All sequences' as one array, also of none; a list where every residue has its own."""
+        if self.kind == "per_token":
+            return list(rows)
+        if rows:
+            return np.stack(rows)
+        k = () if len(self.layers) == 1 else (len(self.layers),)
+        return np.empty((0, *k, self.dim), dtype=np.float32)
+
+
+def _in_order(values: object, name: str, of: str) -> list[Any]:
+    if isinstance(values, Mapping):
+        raise TypeError(
+            f"{name} is a mapping ({_kind(values)}); pass list(its.values()): the results come in"
+            " that order"
+        )
+    if isinstance(values, Set):
+        raise TypeError(f"{name} is a {_kind(values)}, which has no order; pass a list of {of}")
+    if isinstance(values, bytes | bytearray | memoryview) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {_kind(values)}; pass a list of {of}")
+    dimensions = getattr(values, "ndim", 1)
+    if dimensions != 1:
+        raise TypeError(
+            f"{name} is {_kind(values)} of {dimensions} dimensions; pass one column, or a list of"
+            f" {of}"
+        )
+    return list(values)
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} is a bool; pass a whole number")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # it raises for what is none
+    except TypeError:
+        raise TypeError(f"{name} is {_kind(value)}; pass a whole number") from None
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _advice(value: object, name: str) -> str:
+    if isinstance(value, bytes):
+        return "; decode it, as in value.decode()"
+    if isinstance(value, tuple):
+        return f"; pass the {name} alone, without their names"
+    if isinstance(value, list):
+        return "; pass one flat list"
+    return ""
