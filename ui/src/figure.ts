@@ -47,7 +47,7 @@ export function figure(own: Figure): TemplateResult {
   </section>`;
 }
 
-/** A colour bar between its two ends, and what it shows. */
+/** A colour bar between its two ends, the higher with its unit, and what it shows. */
 export function legend(
   scale: Scale,
   dark: boolean,
@@ -55,9 +55,11 @@ export function legend(
   sentence: string,
 ): TemplateResult {
   const bar = (canvas?: Element) => canvas && drawBar(canvas as HTMLCanvasElement, scale, dark);
-  return html`<span data-text>${ends[0]}</span>
-    <canvas class="bar" width="128" height="10" aria-hidden="true" ${ref(bar)}></canvas>
-    <span data-text>${ends[1]}</span>
+  return html`<span class="scale"
+      ><span data-text>${ends[0]}</span>
+      <canvas class="bar" width="160" height="12" aria-hidden="true" ${ref(bar)}></canvas>
+      <span data-text>${ends[1]}</span></span
+    >
     <span data-text>${sentence}</span>`;
 }
 
