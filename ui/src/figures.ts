@@ -67,10 +67,10 @@ export function entropyFigure(view: View, ink: Ink): TemplateResult {
   const values = view.entropy.map((value, index) => ({ position: index + 1, value }));
   const colours = { color: ink.line, fill: ink.line };
   const line = { name: "entropy-line", range: [0, HIGHEST_ENTROPY], ...colours, values };
-  return figure({
+  return figure(view, {
     id: "entropy",
     title: "Entropy",
-    file: `${view.id}-entropy`,
+    file: "entropy",
     drawing: html`<div class="scaled">
       <span class="high" data-text>3.0 nats</span><span class="low" data-text>0</span>
       <nightingale-linegraph-track
@@ -103,10 +103,10 @@ export function logoFigure(view: View, ink: Ink): TemplateResult {
     ]),
   );
   const data = { index: view.own.map((_, index) => index + 1), probabilities };
-  return figure({
+  return figure(view, {
     id: "logo",
     title: "What the model expects",
-    file: `${view.id}-probabilities`,
+    file: "probabilities",
     drawing: html`<div class="scaled">
       <span class="high" data-text>100 %</span><span class="low" data-text>0</span>
       <nightingale-conservation-track
@@ -150,10 +150,10 @@ export function scanFigure(
   const { scores, limit, strategy } = view.scan;
   const marks = view.own.map((own) => (isAminoAcid(own) ? ROWS.indexOf(own) : -1));
   const passes = `${view.own.length} passes`;
-  return figure({
+  return figure(view, {
     id: "scan",
     title: "Every substitution",
-    file: `${view.id}-scan-${strategy}`,
+    file: `scan-${strategy}`,
     controls: html`<label
       >${busy ? html`<span class="busy" role="status">computing…</span>` : ""}
       <select
@@ -198,10 +198,10 @@ export function scanFigure(
 export function attentionFigure(view: View, ink: Ink): TemplateResult {
   const { rows, values } = view.attentions!;
   const high = quantile(values, SHARE_BELOW_TOP) || 1;
-  return figure({
+  return figure(view, {
     id: "attention",
     title: "Attention",
-    file: `${view.id}-attention`,
+    file: "attention",
     drawing: html`<dense-matrix
       length=${view.own.length}
       .matrix=${view.attentions!}
@@ -227,10 +227,10 @@ export function attentionFigure(view: View, ink: Ink): TemplateResult {
 
 export function contactFigure(view: View, ink: Ink): TemplateResult {
   const highest = Math.max(FAINTEST, mostProbableContact(view.contacts!));
-  return figure({
+  return figure(view, {
     id: "contacts",
     title: "Contacts",
-    file: `${view.id}-contacts`,
+    file: "contacts",
     drawing: html`<dense-matrix
       square
       length=${view.own.length}
@@ -255,10 +255,10 @@ export function contactFigure(view: View, ink: Ink): TemplateResult {
 
 /** The distribution at each masked residue. */
 export function filledFigure(view: View, own: Filled, ink: Ink, clear: () => void): TemplateResult {
-  return figure({
+  return figure(view, {
     id: "filled",
-    title: "Masked, and filled in",
-    file: `${view.id}-masked-${own.positions.join("-")}`,
+    title: "Masked residues",
+    file: `masked-${own.positions.join("-")}`,
     controls: html`<button class="small" @click=${clear}>Unmask</button>`,
     drawing: html`<div class="distributions">
       ${own.positions.map((position, row) => distribution(view, own, position, row, ink))}
