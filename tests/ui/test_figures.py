@@ -134,6 +134,10 @@ def test_a_clicked_residue_is_masked_and_filled_in(looking, server):
     np.testing.assert_allclose([got[own] for own in AMINO_ACIDS], want, rtol=0, atol=1e-6)
     drawn = looking.page.locator("#filled svg").get_attribute("aria-label")
     assert drawn.startswith(f"{HRAS[12]}13 masked: {AMINO_ACIDS[int(want.argmax())]} ")
+    own = want[AMINO_ACIDS.index(HRAS[12])]
+    said = looking.page.locator("#filled .distribution p").inner_text()
+    assert said.startswith(f"{HRAS[12]} is number {1 + (want > own).sum()} of 20, ")
+    assert number(said, "entropy") == pytest.approx(-(want * np.log(want)).sum(), abs=6e-3)
 
 
 def test_several_residues_are_masked_together_and_unmasked(looking, server):
