@@ -127,6 +127,13 @@ def test_nothing_is_asked_of_nobody(screen, text):
     assert screen.problem == "Paste a protein, or pick an example."
 
 
+def test_of_several_records_an_empty_one_is_named(screen):
+    screen.submit(f">empty\n\n>second\n{HRAS}\n")
+    assert screen.problem == "Record empty has no residues; choose another, or complete it."
+    screen.page.get_by_label("Record").select_option("second")
+    screen.page.wait_for_selector(".summary:has-text('second: 40 residues')")
+
+
 def test_a_server_that_has_gone_is_said_to_have_gone(open_page, server):
     screen = open_page(server)
     screen.page.route("**/api/**", lambda route: route.abort())

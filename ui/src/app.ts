@@ -107,7 +107,11 @@ class App extends LitElement {
     const model = this.model;
     if (!model) return;
     if (!own?.sequence) {
-      this.problem = { place: "sequence", message: "Paste a protein, or pick an example." };
+      const message =
+        records.length > 1
+          ? `Record ${own.id} has no residues; choose another, or complete it.`
+          : "Paste a protein, or pick an example.";
+      this.problem = { place: "sequence", message };
       return;
     }
     const { text, record, slug } = this;
