@@ -152,8 +152,7 @@ def contacts(screen: Screen) -> None:
 
 def top(screen: Screen, selector: str) -> None:
     """Scroll something up to below the bar that stays."""
-    move = "own => { own.scrollIntoView(); scrollBy(0, -80); }"
-    screen.page.locator(selector).evaluate(move)
+    screen.page.locator(selector).evaluate("own => own.scrollIntoView()")
 
 
 def tables() -> str:

@@ -60,6 +60,17 @@ def test_a_heat_map_is_read_and_used_by_keyboard(screen):
     assert float(screen.page.get_by_label("from").input_value()) > 1
 
 
+def test_the_cell_that_a_keyboard_points_at_is_on_the_screen(open_page, server):
+    screen = open_page(server, viewport={"width": 1100, "height": 600})
+    screen.look(HRAS, model="esm2-demo")
+    canvas = screen.page.locator("#contacts dense-matrix canvas")
+    canvas.focus()
+    for key in ["ArrowDown"] * len(HRAS) + ["ArrowUp"] * len(HRAS):
+        canvas.press(key)
+        box = screen.page.locator("#tip").bounding_box()
+        assert 80 < box["y"] < 600 - box["height"], key
+
+
 def test_a_residue_can_be_masked_by_its_number(screen):
     screen.look(HRAS, model="esm2-demo")
     screen.page.get_by_label("residue", exact=True).fill("15")

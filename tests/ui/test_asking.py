@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -91,6 +94,28 @@ def test_what_was_wrong_is_no_longer_said_when_it_is_right(screen):
     assert screen.page.get_by_role("alert").count() == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "tidy"),
+    [
+        ("mktayiakqr", "MKTAYIAKQR"),
+        (">own id\nMKTAYI*\n>b2\nAKQR*\n", ">own id\nMKTAYI\n>b2\nAKQR\n"),
+        ("  1 mktay<mask>akqr\n 11 qisfv*", "   MKTAY<mask>AKQR\n  QISFV"),
+    ],
+)
+def test_what_is_only_written_in_another_way_is_put_right_by_a_button(screen, text, tidy):
+    screen.submit(text)
+    assert "which ESM-2 has no token for" in screen.problem
+    screen.page.get_by_role("button", name="Write it in upper case").click()
+    screen.page.wait_for_selector("protein-view .summary")
+    assert screen.page.get_by_label("Protein sequence").input_value() == tidy
+
+
+def test_a_stop_codon_within_is_for_the_person_to_decide(screen):
+    screen.submit("MKT*AYI")
+    assert "remove stop codons" in screen.problem
+    assert screen.page.get_by_role("button", name="Write it in upper case").count() == 0
+
+
 def test_too_long_a_sequence_is_refused_with_the_limit(screen):
     screen.submit("M" * 2049)
     assert re.search(r"2,?049.*2,?048", screen.problem)
@@ -102,6 +127,13 @@ def test_nothing_is_asked_of_nobody(screen, text):
     assert screen.problem == "Paste a protein, or pick an example."
 
 
+def test_of_several_records_an_empty_one_is_named(screen):
+    screen.submit(f">empty\n\n>second\n{HRAS}\n")
+    assert screen.problem == "Record empty has no residues; choose another, or complete it."
+    screen.page.get_by_label("Record").select_option("second")
+    screen.page.wait_for_selector(".summary:has-text('second: 40 residues')")
+
+
 def test_a_server_that_has_gone_is_said_to_have_gone(open_page, server):
     screen = open_page(server)
     screen.page.route("**/api/**", lambda route: route.abort())
@@ -109,6 +141,35 @@ def test_a_server_that_has_gone_is_said_to_have_gone(open_page, server):
     assert screen.problem == "The server does not answer. Is it still running?"
     assert all("net::ERR_FAILED" in complaint for complaint in screen.complaints)
     screen.complaints.clear()
+
+
+def test_a_server_that_goes_away_within_its_answer_is_said_to_have_gone(open_page, server):
+    screen = open_page(server)
+
+    def leave(connection: socket.socket, *_: object) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf of it")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), leave) as leaver:
+        threading.Thread(target=leaver.handle_request).start()
+        address = "http://{}:{}/".format(*leaver.server_address)
+        screen.page.route("**/api/**", lambda route: route.continue_(url=address))
+        screen.submit(HRAS)
+        said = screen.problem
+    assert said == "The server does not answer. Is it still running?"
+    assert screen.page.get_by_role("button", name="Look", exact=True).is_enabled()
+    screen.complaints.clear()  # Chromium's words for it
+
+
+def test_an_answer_that_takes_too_long_is_stopped(screen):
+    screen.page.route("**/api/**", lambda route: None)
+    screen.submit(HRAS)
+    screen.page.get_by_role("button", name="Stop").click()
+    look = screen.page.get_by_role("button", name="Look", exact=True)
+    look.wait_for()
+    screen.page.unroute("**/api/**")
+    look.click()
+    screen.page.wait_for_selector("#contacts")
 
 
 def test_a_token_is_asked_for_when_the_server_does_and_kept_nowhere(open_page, guarded):

@@ -55,7 +55,7 @@ def test_nightingales_elements_are_there_and_have_drawn(looking):
     for name in ("manager", "navigation", "sequence", "linegraph-track", "conservation-track"):
         assert looking.page.evaluate(f"!!customElements.get('nightingale-{name}')")
     line = looking.page.locator("nightingale-linegraph-track path.graph").get_attribute("d")
-    assert line.count("L") == len(HRAS) - 1
+    assert line.count("L") == 2 * len(HRAS) - 1  # there along the values, back along 0
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (9, 40), (59, 3)])
@@ -134,6 +134,10 @@ def test_a_clicked_residue_is_masked_and_filled_in(looking, server):
     np.testing.assert_allclose([got[own] for own in AMINO_ACIDS], want, rtol=0, atol=1e-6)
     drawn = looking.page.locator("#filled svg").get_attribute("aria-label")
     assert drawn.startswith(f"{HRAS[12]}13 masked: {AMINO_ACIDS[int(want.argmax())]} ")
+    own = want[AMINO_ACIDS.index(HRAS[12])]
+    said = looking.page.locator("#filled .distribution p").inner_text()
+    assert said.startswith(f"{HRAS[12]} is number {1 + (want > own).sum()} of 20, ")
+    assert number(said, "entropy") == pytest.approx(-(want * np.log(want)).sum(), abs=6e-3)
 
 
 def test_several_residues_are_masked_together_and_unmasked(looking, server):
@@ -161,6 +165,34 @@ def test_the_masked_scan_is_that_of_the_api(looking, server):
     [result] = server.post("/api/v3/esm2-demo/score/", body).json()["results"]
     want = [own["score"] for own in result["scores"]]
     np.testing.assert_allclose([float(row["score"]) for row in rows], want, rtol=0, atol=1e-6)
+
+
+def test_a_masked_scan_of_a_long_protein_is_asked_in_parts(screen, server):
+    long = (HRAS * 9)[:520]
+    screen.look(long, model="esm2-demo")
+    screen.page.get_by_label("How substitutions are scored").select_option("masked-marginals")
+    screen.page.wait_for_selector("#scan .legend:has-text('masked-marginals')")
+    rows = screen.csv("scan")
+    assert len(rows) == 19 * len(long)
+    last = rows[-1]["mutant"]
+    body = {
+        "items": [{"sequence": long, "variants": [last]}],
+        "params": {"strategy": "masked-marginals"},
+    }
+    [result] = server.post("/api/v3/esm2-demo/score/", body).json()["results"]
+    assert float(rows[-1]["score"]) == pytest.approx(result["scores"][0]["score"], abs=1e-6)
+    assert screen.page.get_by_label("Copy: The scan, 2 of 2").count() == 1
+
+
+def test_a_click_does_not_end_a_scan(looking):
+    looking.page.route("**/score/", lambda route: None)
+    scored = looking.page.get_by_label("How substitutions are scored")
+    scored.select_option("masked-marginals")
+    looking.click("scan", 0, 3)
+    looking.page.wait_for_selector("#filled")
+    assert looking.page.get_by_text("computing…").is_visible()
+    scored.select_option("wt-marginals")
+    looking.page.get_by_text("computing…").wait_for(state="detached")
 
 
 # --- files and tables --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 ASSETS = ["/ui/app.js", "/ui/app.css", "/ui/icon.svg"]
 LICENSES = ["/ui/licenses.md", "/ui/license-of-d3.txt"]
+COMPANY = {True: "the same bits as alone", False: "last bits may differ from alone"}
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
@@ -27,8 +28,11 @@ def test_each_model_is_shown_as_info_tells_it(open_page, server):
         assert own["shape"] == "{layers} layers, {dim} dimensions, {heads} heads".format(**shape)
         assert own["sha256"] == f"{model['weights_sha256'][:16]}…"
         assert own["device"] == model["device"]
+        assert own["threads"] == str(model["threads"])
         assert own["arithmetic"] == f"{model['dtype']}, {model['kernel']}"
-    assert facts(screen, "esm2-demo")["parameters"] == "2.7M"
+        assert own["answers in a batch"] == COMPANY[model["batch_invariant"]]
+        assert own["batch"] == f"up to {model['pack_tokens']:,} tokens"
+    assert facts(screen, "esm2-demo")["parameters"] == "2.7M (2,713,414)"
     assert facts(screen, "headless")["contacts"] == "no contact head"
     limits = screen.page.locator("main > .facts").inner_text()
     assert f"{info['limits']['max_residues']:,}" in limits
@@ -41,6 +45,19 @@ def test_the_speed_is_shown_once_something_was_computed(open_page, server):
     assert told["headless"]["waiting_tokens"] == 0
     screen = open_page(server, "/models")
     screen.page.wait_for_selector("[aria-label=headless] .live:has-text('tokens/s')")
+
+
+def test_the_queues_are_looked_at_again_when_the_server_is_back(open_page, server):
+    screen = open_page(server, "/models")
+    screen.page.wait_for_selector(".live")
+    screen.page.route("**/status", lambda route: route.abort())
+    assert screen.problem == "The server does not answer. Is it still running?"
+    assert screen.page.locator(".live").count() == 0
+    screen.page.unroute("**/status")
+    screen.page.wait_for_selector(".live")
+    assert screen.page.get_by_role("alert").count() == 0
+    assert all("net::ERR_FAILED" in complaint for complaint in screen.complaints)
+    screen.complaints.clear()
 
 
 def test_the_status_of_a_guarded_server_wants_a_token(open_page, guarded):

@@ -15,6 +15,8 @@ export interface Model {
   contacts: boolean;
   pack_tokens: number;
   threads: number;
+  /** Whether the company in a batch changes not one bit; older servers do not say. */
+  batch_invariant?: boolean;
 }
 
 /** What the server decided when it started. */
@@ -68,41 +70,45 @@ export function base(): string {
 }
 
 export async function info(): Promise<Info> {
-  const told = await (await ask("info")).json();
+  const told = await ask("info", (reply) => reply.json());
   for (const model of told.models) model.parameters = told.parameters[model.slug];
   return told;
 }
 
 export async function now(): Promise<Now[]> {
-  return (await (await ask("status")).json()).models;
+  return (await ask("status", (reply) => reply.json())).models;
 }
 
 export async function arrays(call: Call, signal?: AbortSignal): Promise<Map<string, Matrix>> {
-  const reply = await ask(address(call), {
+  const bytes = await ask(address(call), (reply) => reply.arrayBuffer(), {
     method: "POST",
     body: JSON.stringify(call.body),
     headers: { "Content-Type": "application/json", Accept: "application/vnd.safetensors" },
     signal,
   });
-  return readSafetensors(await reply.arrayBuffer());
+  return readSafetensors(bytes);
 }
 
 export function address(call: Call): string {
   return `api/v3/${call.slug}/${call.action}/`;
 }
 
-async function ask(path: string, how: RequestInit = {}): Promise<Response> {
+/** Ask and read the whole answer; a server may also go away between its first byte and its last. */
+async function ask<T>(
+  path: string,
+  read: (reply: Response) => Promise<T>,
+  how: RequestInit = {},
+): Promise<T> {
   const headers = new Headers(how.headers);
   if (token) headers.set("Authorization", `Token ${token}`);
-  let reply: Response;
   try {
-    reply = await fetch(path, { ...how, headers, credentials: "same-origin" });
+    const reply = await fetch(path, { ...how, headers, credentials: "same-origin" });
+    if (reply.ok) return await read(reply);
+    throw refusal(reply.status, await reply.json().catch(() => ({})));
   } catch (error) {
-    if (how.signal?.aborted) throw error;
+    if (error instanceof Refused || how.signal?.aborted) throw error;
     throw new Refused(0, "page.unreachable", "The server does not answer. Is it still running?");
   }
-  if (reply.ok) return reply;
-  throw refusal(reply.status, await reply.json().catch(() => ({})));
 }
 
 /** One sentence out of a refusal, whose `error` may name places. */

@@ -2,8 +2,9 @@
 
 import { html, LitElement, nothing, type TemplateResult } from "lit";
 import * as api from "./api";
+import { asked, remember, type Asked } from "./asked";
 import { EXAMPLES } from "./examples";
-import { pasted } from "./fasta";
+import { pasted, tidied } from "./fasta";
 import { modelsView } from "./models";
 import "./protein-view";
 import { residues } from "./science";
@@ -34,6 +35,7 @@ class App extends LitElement {
   declare now: Map<string, api.Now>;
 
   private asking = new AbortController();
+  private next?: number;
   private readonly showsModels = location.pathname.endsWith("/models");
 
   constructor() {
@@ -57,8 +59,10 @@ class App extends LitElement {
     void this.trying("server", async () => {
       this.info = await api.info();
       this.slug = this.info.models[0].slug;
-      if (this.showsModels) await this.watch();
+      if (this.showsModels) void this.watch();
+      else this.restore(asked());
     });
+    if (!this.showsModels) addEventListener("popstate", () => this.restore(asked()));
   }
 
   // --- asking ----------------------------------------------------------------------------------
@@ -72,12 +76,15 @@ class App extends LitElement {
     this.asking.abort();
     const asking = (this.asking = new AbortController());
     this.problem = undefined;
+    this.busy = place === "sequence";
     try {
       await work(asking.signal);
     } catch (error) {
       if (asking.signal.aborted) return;
       if (!(error instanceof api.Refused)) throw error;
       await this.refused(error, place);
+    } finally {
+      if (this.asking === asking) this.busy = false;
     }
   }
 
@@ -100,15 +107,33 @@ class App extends LitElement {
     const model = this.model;
     if (!model) return;
     if (!own?.sequence) {
-      this.problem = { place: "sequence", message: "Paste a protein, or pick an example." };
+      const message =
+        records.length > 1
+          ? `Record ${own.id} has no residues; choose another, or complete it.`
+          : "Paste a protein, or pick an example.";
+      this.problem = { place: "sequence", message };
       return;
     }
-    this.busy = true;
+    const { text, record, slug } = this;
     await this.trying("sequence", async (signal) => {
       this.view = await look(model, own.id, own.sequence, signal);
+      remember({ text, record, slug });
     });
-    this.busy = false;
     if (this.problem?.place === "sequence") this.markLetter(own.sequence, own.places);
+  }
+
+  /** What was asked before a reload or in another entry of the history, or is asked by a link. */
+  private restore(before?: Asked): void {
+    if (!before) return;
+    this.text = before.text;
+    this.record = before.record;
+    const known = this.info?.models.some((model) => model.slug === before.slug);
+    if (known) this.slug = before.slug;
+    if (known || !before.slug) void this.run();
+    else {
+      const message = `This was looked at with ${before.slug}, which this server does not have; Look asks ${this.slug}.`;
+      this.problem = { place: "sequence", message };
+    }
   }
 
   /** Select the letter that the server's sentence is about. */
@@ -121,9 +146,21 @@ class App extends LitElement {
     area.setSelectionRange(places[before], places[before] + 1);
   }
 
+  /** Look at the queues again and again, also when the server was away; not for a hidden page. */
   private async watch(): Promise<void> {
-    this.now = new Map((await api.now()).map((own) => [own.slug, own]));
-    setTimeout(() => void this.trying("server", () => this.watch()), EVERY);
+    clearTimeout(this.next);
+    if (!document.hidden) {
+      try {
+        this.now = new Map((await api.now()).map((own) => [own.slug, own]));
+        this.problem = undefined;
+      } catch (error) {
+        if (!(error instanceof api.Refused)) throw error;
+        this.now = new Map();
+        if (this.problem?.message !== error.message) await this.refused(error, "server");
+        if (error.code.startsWith("auth.")) return;
+      }
+    }
+    this.next = window.setTimeout(() => void this.watch(), EVERY);
   }
 
   private take(text: string): void {
@@ -182,10 +219,23 @@ class App extends LitElement {
     return html`<p class="problem" role="alert" id="problem-${place}">${this.problem.message}</p>`;
   }
 
+  /** A way out of a refused sequence, where it is one of writing only. */
+  private tidyButton(): TemplateResult | typeof nothing {
+    const tidy = tidied(this.text);
+    if (this.problem?.place !== "sequence" || tidy === this.text) return nothing;
+    return html`<button type="button" class="small" @click=${() => this.take(tidy)}>
+      Write it in upper case, without numbers and final *
+    </button>`;
+  }
+
   private askForm(info: api.Info): TemplateResult {
     const records = pasted(this.text);
     const wrong = this.problem?.place === "sequence";
-    return html`<h1 class="unseen">Look at a protein</h1>
+    return html`<h1>Look at a protein</h1>
+      <p class="lead">
+        What does a protein language model see in it? How sure it is of each residue, which
+        substitutions it would accept, which residues it expects to touch.
+      </p>
       <form
         class="ask"
         @submit=${(event: Event) => {
@@ -196,6 +246,7 @@ class App extends LitElement {
         <div class="label">
           <label for="sequence">Protein sequence, or FASTA</label>
           <span class="examples">
+            <span class="hint">Examples:</span>
             ${EXAMPLES.map(
               (own) =>
                 html`<button type="button" class="link" @click=${() => this.take(own.text)}>
@@ -222,7 +273,7 @@ class App extends LitElement {
             if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void this.run();
           }}
         ></textarea>
-        ${this.problemAt("sequence")}
+        ${this.problemAt("sequence")} ${this.tidyButton()}
         <div class="row">
           ${records.length > 1 ? this.recordField(records.map((own) => own.id)) : nothing}
           <label
@@ -239,6 +290,11 @@ class App extends LitElement {
           <button type="submit" class="primary" ?disabled=${this.busy}>
             ${this.busy ? "Computing…" : "Look"}
           </button>
+          ${this.busy
+            ? html`<button type="button" class="stop" @click=${() => this.asking.abort()}>
+                Stop
+              </button>`
+            : nothing}
         </div>
       </form>`;
   }
@@ -261,7 +317,7 @@ class App extends LitElement {
       class="row"
       @submit=${(event: Event) => {
         event.preventDefault();
-        void (this.showsModels ? this.trying("server", () => this.watch()) : this.run());
+        void (this.showsModels ? this.watch() : this.run());
       }}
     >
       <label

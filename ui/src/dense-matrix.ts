@@ -20,6 +20,7 @@ import type { Matrix } from "./safetensors";
 const TOP = 2;
 const BOTTOM = 18;
 const DRAGGED = 4; // pixels
+const BELOW_BARS = 110; // pixels; the toolbar stays at the top of the window
 
 /** A cell pointed at. */
 export interface Point {
@@ -142,26 +143,30 @@ export class DenseMatrix extends OnAxis {
     }
   }
 
-  /** Lines beside the highlighted column, and of the cursor's row. */
+  /** Lines beside the highlighted column, and of the cursor's row; white on a shadow, seen on all. */
   private drawCrosshair(context: CanvasRenderingContext2D, across: number): void {
     const { width, height } = this.size;
     const { first, count } = this.rows;
     const down = height / count;
     const position = parseInt(this.highlight ?? "", 10);
-    context.strokeStyle = ink("--accent");
-    context.lineWidth = 1.5;
-    context.save();
-    context.beginPath();
-    context.rect(GUTTER, TOP, width, height);
-    context.clip();
+    const lines = new Path2D();
     if (position) {
       const x = GUTTER + (position - this.shown.start) * across;
-      context.strokeRect(x - 0.5, TOP - 2, Math.max(2, across + 1), height + 4);
+      lines.rect(x - 0.5, TOP - 2, Math.max(2, across + 1), height + 4);
     }
     const row = this.cursor?.row ?? (this.square && position ? position - 1 : undefined);
     if (row !== undefined) {
       const y = TOP + (row - first) * down;
-      context.strokeRect(GUTTER - 2, y - 0.5, width + 4, Math.max(2, down + 1));
+      lines.rect(GUTTER - 2, y - 0.5, width + 4, Math.max(2, down + 1));
+    }
+    context.save();
+    context.beginPath();
+    context.rect(GUTTER, TOP, width, height);
+    context.clip();
+    for (const [colour, wide] of [["rgb(0 0 0 / 60%)", 3], ["#ffffff", 1.25]] as const) {
+      context.strokeStyle = colour;
+      context.lineWidth = wide;
+      context.stroke(lines);
     }
     context.restore();
   }
@@ -269,7 +274,7 @@ export class DenseMatrix extends OnAxis {
       const column = Math.max(0, Math.min(columns - 1, now.column + right));
       const row = Math.max(0, Math.min(rows - 1, now.row + down));
       this.bringIntoView(column + 1);
-      const { x, y } = this.place(row, column);
+      const { x, y } = this.onScreen(row, column);
       this.point({ row, column }, x, y, true);
     } else return;
     event.preventDefault();
@@ -279,6 +284,15 @@ export class DenseMatrix extends OnAxis {
     const { start, end } = this.shown;
     if (position < start) this.show(moved(this.shown, position - start, this.matrix.columns));
     else if (position > end) this.show(moved(this.shown, position - end, this.matrix.columns));
+  }
+
+  /** The same, the page scrolled when the cell would be outside of the window. */
+  private onScreen(row: number, column: number): { x: number; y: number } {
+    const { y } = this.place(row, column);
+    const lowest = innerHeight - BELOW_BARS;
+    if (y < BELOW_BARS) scrollBy({ top: y - BELOW_BARS, behavior: "instant" });
+    else if (y > lowest) scrollBy({ top: y - lowest, behavior: "instant" });
+    return this.place(row, column);
   }
 
   /** The middle of a cell in the window. */

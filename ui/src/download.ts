@@ -1,5 +1,6 @@
 /** Files out of figures: CSV of the numbers, PNG of what is seen. */
 
+import { ink } from "./paint";
 import type { Rows } from "./tables";
 
 const EDGE = 16;
@@ -15,10 +16,12 @@ function cell(value: string | number): string {
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The figure at twice its size: title, canvases, drawings, legend; nothing pointed at. */
-export async function savePng(figure: HTMLElement, name: string): Promise<void> {
+/** The figure at twice its size: of what, title, canvases, drawings, legend; nothing pointed at. */
+export async function savePng(figure: HTMLElement, name: string, caption: string): Promise<void> {
   const manager = figure.closest("nightingale-manager");
   manager?.dispatchEvent(new CustomEvent("change", { detail: { highlight: null } }));
+  const ours = figure.querySelectorAll("dense-matrix, position-axis");
+  for (const own of ours) own.toggleAttribute("fine", true);
   await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)));
   const area = figure.getBoundingClientRect();
   const shown = [...figure.querySelectorAll<HTMLElement>("[data-picture]")];
@@ -28,8 +31,11 @@ export async function savePng(figure: HTMLElement, name: string): Promise<void> 
   canvas.height = 2 * (bottom - area.top + 2 * EDGE);
   const context = canvas.getContext("2d")!;
   context.scale(2, 2);
-  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--paper");
+  context.fillStyle = ink("--paper");
   context.fillRect(0, 0, canvas.width, canvas.height);
+  context.fillStyle = ink("--muted");
+  context.font = "12px system-ui, sans-serif";
+  context.fillText(caption, EDGE, EDGE + 4);
   context.translate(EDGE - area.left, EDGE - area.top);
   const all = (kind: string) => shown.flatMap((part) => [...part.querySelectorAll(kind)]);
   for (const own of all("canvas, svg")) {
@@ -38,6 +44,7 @@ export async function savePng(figure: HTMLElement, name: string): Promise<void> 
     const image = own instanceof HTMLCanvasElement ? own : await drawn(own, width, height);
     context.drawImage(image, left, top, width, height);
   }
+  for (const own of ours) own.toggleAttribute("fine", false);
   for (const own of all("[data-text]")) write(context, own as HTMLElement);
   const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
   if (blob) save(blob, `${name}.png`);
@@ -68,7 +75,7 @@ async function drawn(svg: Element, width: number, height: number): Promise<HTMLI
   const originals = [svg, ...svg.querySelectorAll("*")];
   [copy, ...copy.querySelectorAll("*")].forEach((own, index) => {
     const style = getComputedStyle(originals[index]);
-    for (const name of ["fill", "stroke", "stroke-width", "opacity", "display", "clip-path"]) {
+    for (const name of ["fill", "fill-opacity", "stroke", "stroke-width", "opacity", "display", "clip-path"]) {
       own.setAttribute(name, style.getPropertyValue(name));
     }
     own.setAttribute("font-family", style.fontFamily);

@@ -25,3 +25,18 @@ export function pasted(text: string): Pasted[] {
   }
   return records;
 }
+
+/**
+ * The text as the server takes it: in upper case, without the numbers of a GenBank record, without
+ * stop codons at the ends of records. It is offered, and seen before it is sent.
+ */
+export function tidied(text: string): string {
+  return text
+    .replace(/^(?!>).*$/gm, (line) =>
+      line.replace(/<mask>|\d|[a-z]/gi, (own) => {
+        if (own.length > 1) return own.toLowerCase();
+        return /\d/.test(own) ? "" : own.toUpperCase();
+      }),
+    )
+    .replace(/\*+(?=\s*(?:\n>|$))/g, "");
+}

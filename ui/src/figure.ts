@@ -6,6 +6,7 @@ import { saveCsv, savePng } from "./download";
 import { drawBar } from "./paint";
 import type { Scale } from "./palettes";
 import type { Rows } from "./tables";
+import type { View } from "./view";
 
 export interface Figure {
   id: string;
@@ -18,7 +19,10 @@ export interface Figure {
   controls?: TemplateResult;
 }
 
-export function figure(own: Figure): TemplateResult {
+/** A figure of what a model made of a protein; files are named by both, pictures say both. */
+export function figure(view: View, own: Figure): TemplateResult {
+  const file = `${view.id}-${own.file}`;
+  const caption = `${view.id}, ${view.own.length} residues, ${view.model.slug}`;
   const element = (event: Event) => (event.target as Element).closest<HTMLElement>(".figure")!;
   return html`<section class="figure" id=${own.id} aria-labelledby="${own.id}-title">
     <header>
@@ -28,14 +32,14 @@ export function figure(own: Figure): TemplateResult {
         <button
           class="small"
           aria-label="Download ${own.title} as PNG"
-          @click=${(event: Event) => savePng(element(event), own.file)}
+          @click=${(event: Event) => savePng(element(event), file, caption)}
         >
           PNG
         </button>
         <button
           class="small"
           aria-label="Download ${own.title} as CSV"
-          @click=${() => saveCsv(own.csv(), own.file)}
+          @click=${() => saveCsv(own.csv(), file)}
         >
           CSV
         </button>
@@ -47,7 +51,7 @@ export function figure(own: Figure): TemplateResult {
   </section>`;
 }
 
-/** A colour bar between its two ends, and what it shows. */
+/** A colour bar between its two ends, the higher with its unit, and what it shows. */
 export function legend(
   scale: Scale,
   dark: boolean,
@@ -55,9 +59,11 @@ export function legend(
   sentence: string,
 ): TemplateResult {
   const bar = (canvas?: Element) => canvas && drawBar(canvas as HTMLCanvasElement, scale, dark);
-  return html`<span data-text>${ends[0]}</span>
-    <canvas class="bar" width="128" height="10" aria-hidden="true" ${ref(bar)}></canvas>
-    <span data-text>${ends[1]}</span>
+  return html`<span class="scale"
+      ><span data-text>${ends[0]}</span>
+      <canvas class="bar" width="160" height="12" aria-hidden="true" ${ref(bar)}></canvas>
+      <span data-text>${ends[1]}</span></span
+    >
     <span data-text>${sentence}</span>`;
 }
 

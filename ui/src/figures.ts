@@ -3,7 +3,7 @@
 import { html, svg, type TemplateResult } from "lit";
 import { EDGE, GUTTER } from "./axis";
 import { figure, legend } from "./figure";
-import { AMINO_ACIDS, GROUPS, isAminoAcid, mostProbableContact, ranked, ROWS } from "./science";
+import { AMINO_ACIDS, GROUPS, isAminoAcid, mostProbableContact, quantile, ranked, ROWS } from "./science";
 import * as tables from "./tables";
 import type { Filled, Strategy, View } from "./view";
 import * as words from "./words";
@@ -14,11 +14,25 @@ export interface Ink {
   paper: string;
   accent: string;
   line: string;
+  highlight: string;
 }
 
 /** Nightingale draws before it knows its width; its margins must fit into what it assumes. */
 const NARROWEST = 120;
 const HIGHEST_ENTROPY = Math.log(20);
+/** The colours of nightingale-conservation-track. */
+const CLUSTAL = [
+  ["AVILMFW", "hydrophobic", "#80a0f0"],
+  ["STNQ", "polar", "#15c015"],
+  ["KR", "positive", "#f01505"],
+  ["DE", "negative", "#c048c0"],
+  ["HY", "aromatic", "#15a4a4"],
+  ["G", "glycine", "#f09048"],
+  ["P", "proline", "#c0c000"],
+  ["C", "cysteine", "#f08080"],
+];
+/** A few weights are far above all others, and would leave nothing to see of those. */
+const SHARE_BELOW_TOP = 0.99;
 /** A scale of contacts ends no lower, or noise would look like contacts. */
 const FAINTEST = 0.1;
 const BAR = 18; // pixels a bar
@@ -27,7 +41,7 @@ const LONGEST_BAR = 300;
 export function sequenceTrack(view: View, ink: Ink): TemplateResult {
   return html`<div class="figure axis" data-picture>
     <nightingale-navigation
-      height="46"
+      height="40"
       min-width=${NARROWEST}
       length=${view.own.length}
       margin-left=${GUTTER - 10}
@@ -35,27 +49,30 @@ export function sequenceTrack(view: View, ink: Ink): TemplateResult {
       margin-color=${ink.paper}
     ></nightingale-navigation>
     <nightingale-sequence
-      height="36"
+      height="24"
       min-width=${NARROWEST}
       length=${view.own.length}
       .data=${view.own.map((own) => (own.length > 1 ? "?" : own)).join("")}
       margin-left=${GUTTER}
       margin-right=${EDGE}
       margin-color=${ink.paper}
+      highlight-color=${ink.highlight}
       use-ctrl-to-zoom
     ></nightingale-sequence>
+    <position-axis length=${view.own.length} .dark=${ink.dark}></position-axis>
   </div>`;
 }
 
 export function entropyFigure(view: View, ink: Ink): TemplateResult {
   const values = view.entropy.map((value, index) => ({ position: index + 1, value }));
-  const line = { name: "entropy-line", range: [0, HIGHEST_ENTROPY], color: ink.line, values };
-  return figure({
+  const colours = { color: ink.line, fill: ink.line };
+  const line = { name: "entropy-line", range: [0, HIGHEST_ENTROPY], ...colours, values };
+  return figure(view, {
     id: "entropy",
     title: "Entropy",
-    file: `${view.id}-entropy`,
+    file: "entropy",
     drawing: html`<div class="scaled">
-      <span class="high" data-text>ln 20</span><span class="low" data-text>0</span>
+      <span class="high" data-text>3.0 nats</span><span class="low" data-text>0</span>
       <nightingale-linegraph-track
         height="64"
         min-width=${NARROWEST}
@@ -64,13 +81,14 @@ export function entropyFigure(view: View, ink: Ink): TemplateResult {
         margin-left=${GUTTER}
         margin-right=${EDGE}
         margin-color=${ink.paper}
+        highlight-color=${ink.highlight}
         use-ctrl-to-zoom
       ></nightingale-linegraph-track>
       <position-axis length=${view.own.length} .dark=${ink.dark}></position-axis>
     </div>`,
     legend: html`<span data-text
-      >nats, over the 20 amino acids: 0 where the model is certain, ln 20 = 3.0 where it has no
-      idea</span
+      >of the probabilities of the 20 amino acids, in nats: 0 where the model is certain, ln 20 = 3.0
+      where it has no idea</span
     >`,
     csv: () => tables.distributions(view),
     table: () => tables.mostProbable(view),
@@ -85,12 +103,12 @@ export function logoFigure(view: View, ink: Ink): TemplateResult {
     ]),
   );
   const data = { index: view.own.map((_, index) => index + 1), probabilities };
-  return figure({
+  return figure(view, {
     id: "logo",
     title: "What the model expects",
-    file: `${view.id}-probabilities`,
+    file: "probabilities",
     drawing: html`<div class="scaled">
-      <span class="high" data-text>1</span><span class="low" data-text>0</span>
+      <span class="high" data-text>100 %</span><span class="low" data-text>0</span>
       <nightingale-conservation-track
         height="130"
         min-width=${NARROWEST}
@@ -100,14 +118,24 @@ export function logoFigure(view: View, ink: Ink): TemplateResult {
         margin-left=${GUTTER}
         margin-right=${EDGE}
         margin-color=${ink.paper}
+        highlight-color=${ink.highlight}
         use-ctrl-to-zoom
       ></nightingale-conservation-track>
       <position-axis length=${view.own.length} .dark=${ink.dark}></position-axis>
     </div>`,
-    legend: html`<span data-text
-      >probability of each amino acid, nothing masked, the most probable above; letters appear when
-      there is room: zoom in</span
-    >`,
+    legend: html`<span class="key"
+        >${CLUSTAL.map(
+          ([letters, name, colour]) =>
+            html`<span class="pair"
+              ><span data-text style="color: ${colour}" aria-hidden="true">■</span>
+              <span data-text>${letters} ${name}</span></span
+            > `,
+        )}</span
+      >
+      <span data-text
+        >probability of each amino acid, nothing masked, the most probable above; letters appear
+        when there is room: zoom in</span
+      >`,
     csv: () => tables.distributions(view),
     table: () => tables.mostProbable(view),
   });
@@ -122,16 +150,16 @@ export function scanFigure(
   const { scores, limit, strategy } = view.scan;
   const marks = view.own.map((own) => (isAminoAcid(own) ? ROWS.indexOf(own) : -1));
   const passes = `${view.own.length} passes`;
-  return figure({
+  return figure(view, {
     id: "scan",
     title: "Every substitution",
-    file: `${view.id}-scan-${strategy}`,
+    file: `scan-${strategy}`,
     controls: html`<label
-      >${busy ? html`<span class="busy" role="status">computing ${passes}…</span>` : ""}
+      >${busy ? html`<span class="busy" role="status">computing…</span>` : ""}
       <select
         aria-label="How substitutions are scored"
         .value=${strategy}
-        ?disabled=${busy || view.call.action === "predict"}
+        ?disabled=${view.call.action === "predict"}
         @change=${(event: Event) => choose((event.target as HTMLSelectElement).value as Strategy)}
       >
         <option value="wt-marginals" ?selected=${strategy === "wt-marginals"}>
@@ -159,8 +187,8 @@ export function scanFigure(
     legend: legend(
       "diverging",
       ink.dark,
-      [`−${limit.toFixed(1)}`, `+${limit.toFixed(1)}`],
-      `log p(mutant) − log p(wild type), nats (${strategy}): red damaging, blue tolerated, • wild type`,
+      [`−${limit.toFixed(1)}`, `+${limit.toFixed(1)} nats`],
+      `log p(mutant) − log p(wild type), ${strategy}; red: less likely than the residue that is there, blue: more likely, 0 in the middle; • wild type`,
     ),
     csv: () => tables.substitutions(view),
     table: () => tables.scores(view),
@@ -169,17 +197,17 @@ export function scanFigure(
 
 export function attentionFigure(view: View, ink: Ink): TemplateResult {
   const { rows, values } = view.attentions!;
-  const highest = values.reduce((most, value) => Math.max(most, value), 0) || 1;
-  return figure({
+  const high = quantile(values, SHARE_BELOW_TOP) || 1;
+  return figure(view, {
     id: "attention",
     title: "Attention",
-    file: `${view.id}-attention`,
+    file: "attention",
     drawing: html`<dense-matrix
       length=${view.own.length}
       .matrix=${view.attentions!}
       .scale=${"probability"}
       .low=${0}
-      .high=${highest}
+      .high=${high}
       .labels=${Array.from({ length: rows }, (_, row) => `layer ${row + 1}`)}
       .dark=${ink.dark}
       .describe=${(row: number, column: number) => words.sayAttention(view, row, column)}
@@ -189,8 +217,8 @@ export function attentionFigure(view: View, ink: Ink): TemplateResult {
     legend: legend(
       "probability",
       ink.dark,
-      ["0", highest.toFixed(3)],
-      "attention that a residue receives: mean over heads and over all tokens that look, BOS and EOS among them",
+      ["0", `${high.toPrecision(2)} or more`],
+      "weight that a residue receives: mean over heads and over all tokens that look, BOS and EOS among them; each token spends 1 in all",
     ),
     csv: () => tables.attentions(view),
     table: () => tables.attentionsByResidue(view),
@@ -199,10 +227,10 @@ export function attentionFigure(view: View, ink: Ink): TemplateResult {
 
 export function contactFigure(view: View, ink: Ink): TemplateResult {
   const highest = Math.max(FAINTEST, mostProbableContact(view.contacts!));
-  return figure({
+  return figure(view, {
     id: "contacts",
     title: "Contacts",
-    file: `${view.id}-contacts`,
+    file: "contacts",
     drawing: html`<dense-matrix
       square
       length=${view.own.length}
@@ -218,7 +246,7 @@ export function contactFigure(view: View, ink: Ink): TemplateResult {
       "probability",
       ink.dark,
       ["0", highest.toFixed(2)],
-      "probability that two residues touch (Cβ–Cβ below 8 Å); the scale ends at the highest of pairs 6 or more apart",
+      "probability that two residues touch (Cβ to Cβ less than 8 Å); the scale ends at the highest of pairs 6 or more apart in the chain",
     ),
     csv: () => tables.pairs(view),
     table: () => tables.pairs(view, view.own.length),
@@ -227,18 +255,17 @@ export function contactFigure(view: View, ink: Ink): TemplateResult {
 
 /** The distribution at each masked residue. */
 export function filledFigure(view: View, own: Filled, ink: Ink, clear: () => void): TemplateResult {
-  const names = own.positions.map((position) => words.residueAt(view, position)).join(", ");
-  return figure({
+  return figure(view, {
     id: "filled",
-    title: `${names} masked`,
-    file: `${view.id}-masked-${own.positions.join("-")}`,
+    title: "Masked residues",
+    file: `masked-${own.positions.join("-")}`,
     controls: html`<button class="small" @click=${clear}>Unmask</button>`,
     drawing: html`<div class="distributions">
       ${own.positions.map((position, row) => distribution(view, own, position, row, ink))}
     </div>`,
     legend: html`<span data-text
-      >probability of each amino acid at the masked residue; the outlined bar is the residue that is
-      there</span
+      >probability of each amino acid where the residue cannot be seen; the outlined bar is the
+      residue that is there</span
     >`,
     csv: () => tables.filled(view, own),
     table: () => tables.filled(view, own),
@@ -252,6 +279,7 @@ function distribution(view: View, own: Filled, position: number, row: number, in
   const said = best.slice(0, 3).map(({ letter, p }) => `${letter} ${words.percent(p)}`);
   return html`<div class="distribution">
     <h3 data-text>${words.residueAt(view, position)}</h3>
+    <p data-text>${words.sayFilled(there, best)}</p>
     <svg
       role="img"
       aria-label="${words.residueAt(view, position)} masked: ${said.join(", ")}"

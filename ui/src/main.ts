@@ -5,6 +5,7 @@ import "@nightingale-elements/nightingale-navigation";
 import "@nightingale-elements/nightingale-sequence";
 
 import "./app";
+import "./copy-button";
 import "./dense-matrix";
 import "./position-axis";
 import "./style.css";

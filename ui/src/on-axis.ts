@@ -13,6 +13,7 @@ export abstract class OnAxis extends LitElement {
     end: { attribute: "display-end", type: Number },
     highlight: { type: String },
     dark: { attribute: false },
+    fine: { type: Boolean },
   };
 
   declare length: number;
@@ -20,6 +21,8 @@ export abstract class OnAxis extends LitElement {
   declare end: number;
   declare highlight: string | null;
   declare dark: boolean;
+  /** Drawn at twice its size or more, to be saved. */
+  declare fine: boolean;
 
   private readonly resized = new ResizeObserver(() => this.requestUpdate());
 
@@ -66,7 +69,7 @@ export abstract class OnAxis extends LitElement {
 
   /** The canvas at a height in pixels of the style sheet, empty. */
   protected blank(height: number): CanvasRenderingContext2D {
-    const ratio = window.devicePixelRatio || 1;
+    const ratio = Math.max(window.devicePixelRatio || 1, this.fine ? 2 : 0);
     this.canvas.style.height = `${height}px`;
     this.canvas.width = Math.round(this.clientWidth * ratio);
     this.canvas.height = Math.round(height * ratio);

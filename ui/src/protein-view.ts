@@ -5,11 +5,12 @@ import { guard } from "lit/directives/guard.js";
 import { keyed } from "lit/directives/keyed.js";
 import { Refused, type Call } from "./api";
 import { zoomed, type Shown } from "./axis";
+import { link } from "./asked";
 import { LANGUAGES, written, type Language } from "./calls";
 import type { Point } from "./dense-matrix";
 import * as figures from "./figures";
 import { ink } from "./paint";
-import { fill, scan, scanCall, type Filled, type Strategy, type View } from "./view";
+import { fill, scan, scanCalls, type Filled, type Strategy, type View } from "./view";
 import * as words from "./words";
 
 /** A track of Nightingale, which knows where its residues are. */
@@ -22,7 +23,7 @@ class ProteinView extends LitElement {
     view: { attribute: false },
     dark: { attribute: false },
     ...Object.fromEntries(
-      ["scanned", "filled", "scanning", "shown", "language", "problem"].map((name) => [
+      ["scanned", "filled", "scanning", "filling", "shown", "language", "problem"].map((name) => [
         name,
         { state: true },
       ]),
@@ -34,17 +35,19 @@ class ProteinView extends LitElement {
   declare scanned: View;
   declare filled?: Filled;
   declare scanning: boolean;
+  declare filling: boolean;
   declare shown: Shown;
   declare language: Language;
   declare problem?: string;
 
-  private asking = new AbortController();
+  /** What is being asked: neither ends the other. */
+  private readonly asking = { scan: new AbortController(), fill: new AbortController() };
   private hovered = 0;
 
   constructor() {
     super();
     this.language = "curl";
-    this.scanning = false;
+    this.scanning = this.filling = false;
   }
 
   override createRenderRoot(): this {
@@ -53,20 +56,25 @@ class ProteinView extends LitElement {
 
   override willUpdate(changed: PropertyValues): void {
     if (!changed.has("view")) return;
-    this.asking.abort();
+    for (const own of Object.values(this.asking)) own.abort();
     this.scanned = this.view;
     this.filled = this.problem = undefined;
-    this.scanning = false;
+    this.scanning = this.filling = false;
     this.shown = { start: 1, end: this.view.own.length };
   }
 
   // --- asking ----------------------------------------------------------------------------------
 
   /** Ask the server; its refusal is shown above the figures, and told to the page. */
-  private async asks(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    this.asking.abort();
-    const asking = (this.asking = new AbortController());
+  private async asks(
+    what: "scan" | "fill",
+    work: (signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    this.asking[what].abort();
+    const asking = (this.asking[what] = new AbortController());
+    const busy = what === "scan" ? "scanning" : "filling";
     this.problem = undefined;
+    this[busy] = true;
     try {
       await work(asking.signal);
     } catch (error) {
@@ -74,15 +82,15 @@ class ProteinView extends LitElement {
       if (!(error instanceof Refused)) throw error;
       this.problem = error.message;
       this.dispatchEvent(new CustomEvent("refused", { detail: error, bubbles: true }));
+    } finally {
+      if (this.asking[what] === asking) this[busy] = false;
     }
   }
 
   private async rescan(strategy: Strategy): Promise<void> {
-    this.scanning = true;
-    await this.asks(async (signal) => {
+    await this.asks("scan", async (signal) => {
       this.scanned = { ...this.view, scan: await scan(this.view, strategy, signal) };
     });
-    this.scanning = false;
   }
 
   private async pick(position: number): Promise<void> {
@@ -90,7 +98,7 @@ class ProteinView extends LitElement {
     const after = before.includes(position)
       ? before.filter((own) => own !== position)
       : [...before, position].sort((one, other) => one - other);
-    await this.asks(async (signal) => {
+    await this.asks("fill", async (signal) => {
       this.filled = after.length ? await fill(this.view, after, signal) : undefined;
       await this.updateComplete;
       this.querySelector("#filled")?.scrollIntoView({ block: "nearest" });
@@ -166,13 +174,22 @@ class ProteinView extends LitElement {
 
   override render() {
     const { view, dark } = this;
-    const colours = { dark, paper: ink("--paper"), accent: ink("--accent"), line: ink("--line") };
+    const [paper, accent, line] = ["--paper", "--accent", "--line"].map(ink);
+    const colours = { dark, paper, accent, line, highlight: `${accent}40` };
     const clear = () => (this.filled = undefined);
     return html`<section class="results" aria-label="Results">
-        <p class="summary" role="status">
-          <strong>${view.id}</strong>: ${words.count(view.own.length)} residues, ${view.model.slug},
-          ${view.model.dtype} on ${view.model.device}, ${view.seconds.toFixed(2)} s
-        </p>
+        <div class="label told">
+          <p class="summary" role="status">
+            <strong>${view.id}</strong>: ${words.count(view.own.length)} residues,
+            ${view.model.slug}, ${view.model.dtype} on ${view.model.device},
+            ${view.seconds.toFixed(2)} s
+          </p>
+          <copy-button
+            .text=${link(view.model.slug, view.id, view.own.join(""))}
+            .label=${"Copy link"}
+            .name=${"Copy link: it has the sequence in it"}
+          ></copy-button>
+        </div>
         ${this.toolbar()}
         ${this.problem ? html`<p class="problem" role="alert">${this.problem}</p>` : nothing}
         ${keyed(
@@ -240,7 +257,11 @@ class ProteinView extends LitElement {
         <label>residue <input type="number" name="mask" min="1" max=${length} required /></label>
         <button class="small">mask</button>
       </form>
-      <span class="hint">Click a residue to mask it; Ctrl and the wheel zoom.</span>
+      <span class="hint" role="status"
+        >${this.filling
+          ? "Computing what fits at the masked residues…"
+          : "Click a residue to mask it; drag, or turn the wheel with Ctrl, to move and zoom."}</span
+      >
     </div>`;
   }
 
@@ -260,7 +281,10 @@ class ProteinView extends LitElement {
     const calls: [string, Call][] = [["The figures", this.view.call]];
     if (this.filled) calls.push(["The masked residues", this.filled.call]);
     if (this.scanned.scan.strategy === "masked-marginals") {
-      calls.push(["The scan", scanCall(this.view)]);
+      const own = scanCalls(this.view);
+      own.forEach((call, index) =>
+        calls.push([own.length > 1 ? `The scan, ${index + 1} of ${own.length}` : "The scan", call]),
+      );
     }
     return html`<section class="figure calls" aria-labelledby="calls-title">
       <header>
@@ -283,13 +307,7 @@ class ProteinView extends LitElement {
         return html`<div class="call">
           <div class="label">
             <span>${name}</span>
-            <button
-              class="small"
-              aria-label="Copy: ${name}"
-              @click=${() => void navigator.clipboard.writeText(text)}
-            >
-              Copy
-            </button>
+            <copy-button .text=${text} .label=${"Copy"} .name=${`Copy: ${name}`}></copy-button>
           </div>
           <pre tabindex="0" role="region" aria-label="${name}, ${this.language}">${text}</pre>
         </div>`;

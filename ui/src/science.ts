@@ -73,7 +73,7 @@ export function scan(logits: Matrix, own: string[]): Matrix {
 }
 
 /** The same matrix out of the scores of `substitutions(own)`. */
-export function scanOf(scores: Float32Array, own: string[]): Matrix {
+export function scanOf(scores: number[], own: string[]): Matrix {
   const values = new Float32Array(20 * own.length).fill(NaN);
   let next = 0;
   own.forEach((residue, position) => {
@@ -98,6 +98,11 @@ export function substitutions(own: string[]): string[] {
 
 export function isAminoAcid(residue: string): boolean {
   return residue.length === 1 && AMINO_ACIDS.includes(residue);
+}
+
+/** The value that a share of all values is below. */
+export function quantile(values: Float32Array, share: number): number {
+  return values.slice().sort()[Math.floor(share * (values.length - 1))];
 }
 
 /** The greatest magnitude, for a scale that is symmetric around 0. */

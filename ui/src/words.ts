@@ -19,6 +19,14 @@ export function sayResidue(view: View, position: number): string {
   return `${residueAt(view, position)}: entropy ${entropy} nats; ${letters}`;
 }
 
+/** Where the residue that is there stands among those that the model would put there. */
+export function sayFilled(there: string, best: { letter: string; p: number }[]): string {
+  const entropy = -best.reduce((sum, { p }) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
+  const rank = best.findIndex(({ letter }) => letter === there);
+  const sure = `entropy ${entropy.toFixed(2)} nats`;
+  return rank < 0 ? sure : `${there} is number ${rank + 1} of 20, ${percent(best[rank].p)}; ${sure}`;
+}
+
 export function sayScore(view: View, row: number, column: number): string {
   const [own, mutant] = [view.own[column], ROWS[row]];
   if (!isAminoAcid(own)) {
