@@ -5,8 +5,8 @@
     application    bulk  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
-    core           types  alphabet  budget  catalog  errors  fasta  scoring  variants
-                   marginals  windows  watch  fairqueue
+    core           types  alphabet  budget  catalog  errors  fasta  oddities  scoring
+                   variants  marginals  windows  watch  fairqueue
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,8 +29,8 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet budget catalog errors fairqueue fasta scoring variants marginals windows"
-        " watch",
+        "types alphabet budget catalog errors fairqueue fasta oddities scoring variants marginals"
+        " windows watch",
     ),
     ("executors", "engine worker cluster hub settings store tokens verify plots structure"),
     ("batching", "batcher cache"),

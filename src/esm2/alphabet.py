@@ -86,7 +86,8 @@ def tokenize(
         bad = np.flatnonzero(tokens == _NO_TOKEN)
         if bad.size:
             before = sum(len(piece) for piece in pieces) - 1
-            raise InvalidSequence(before + int(bad[0]), text[int(bad[0])])
+            letter = text[int(bad[0])]
+            raise InvalidSequence(before + int(bad[0]), letter, _advice(sequence, letter))
         pieces.append(tokens)
     pieces.append(np.array([EOS], dtype=np.uint8))
     tokens = np.concatenate(pieces)
@@ -97,6 +98,28 @@ def tokenize(
         if mask is not None and masks == "none":
             raise MaskNotAllowed(mask)
     return tokens
+
+
+def _advice(sequence: str, letter: str) -> str:
+    """What the whole of a sequence tells about a letter without a token; empty if nothing."""
+    if letter.islower() and ("-" in sequence or "." in sequence):
+        return (
+            "it looks like a row of an A3M or A2M alignment, where lower case is an insertion and"
+            " '-' and '.' are gaps: for the protein, remove the gaps and write upper case"
+        )
+    if letter.islower() and any(map(str.isupper, sequence.replace(_MASK_TEXT, ""))):
+        return (
+            "write residues in upper case (some programs write masked residues or insertions in"
+            " lower case)"
+        )
+    if sequence.startswith(">"):
+        return "send the residues without the header line"
+    if letter != "<" and ">" in sequence.replace(_MASK_TEXT, ""):
+        return (
+            "there is a '>' further inside: a header has to begin a line, so a line end is missing"
+            " and two records are one"
+        )
+    return ""
 
 
 def tokenize_all(
