@@ -149,7 +149,7 @@ def test_parts_of_another_run_or_of_another_input_are_named(parts, tmp_path):
     said = refusal(parts, part(1), part(2), tmp_path / part(3))
     assert "it is not of the run of p.1-of-3.npz: layers was 0,6 and is 1" in said
     changed = b"".join([b">new\nMKT\n", *RECORDS[1:]])
-    run(tmp_path, "embed", "-", *other, *MANY, "--restart", stdin=changed)
+    run(tmp_path, "embed", "-", *other, *MANY, "--force", stdin=changed)
     said = refusal(parts, part(1), part(2), tmp_path / part(3))
     assert "its input was another than that of p.1-of-3.npz" in said
 

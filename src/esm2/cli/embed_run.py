@@ -216,7 +216,7 @@ class Job:
             )
         if not journal.rejected:
             return 0
-        return options.LEFT_OUT if journal.count else 1
+        return options.LEFT_OUT if journal.count or self.run.shard else 1
 
 
 @contextmanager
