@@ -103,7 +103,7 @@ def test_an_empty_sequence_is_refused():
         ("MK AY", 2, " ", "white space"),
         ("MKAY\n", 4, "\n", "line ends"),
         ("MK*", 2, "*", "stop codons"),
-        ("M1", 1, "1", "X stands for any residue"),
+        ("M1", 1, "1", "remove numbers"),
         ("MK?", 2, "?", "X stands for any residue"),
         ("MK\x00", 2, "\x00", "X stands for any residue"),
         ("MKé", 2, "é", "upper case"),
