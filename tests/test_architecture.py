@@ -6,7 +6,7 @@
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
     core           types  alphabet  arguments  budget  catalog  errors  fasta  scoring  variants
-                   marginals  windows  watch  fairqueue  numerics  hosts  oneprocess  bar
+                   marginals  windows  watch  fairqueue  numerics  hosts  oddities  oneprocess  bar
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,8 +29,8 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet arguments bar budget catalog errors fairqueue fasta hosts oneprocess"
-        " scoring variants marginals numerics windows watch",
+        "types alphabet arguments bar budget catalog errors fairqueue fasta hosts oddities"
+        " oneprocess scoring variants marginals numerics windows watch",
     ),
     ("executors", "engine worker cluster hub settings store tokens verify plots structure"),
     ("batching", "batcher cache"),

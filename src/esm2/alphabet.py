@@ -40,9 +40,6 @@ BOS, EOS, MASK = (TOKENS.index(token) for token in ("<cls>", "<eos>", "<mask>"))
 AMINO_ACID_COLUMNS = slice(4, 24)
 AMINO_ACIDS: tuple[str, ...] = TOKENS[AMINO_ACID_COLUMNS]
 
-_UNKNOWN = [TOKENS.index(letter) for letter in "X.-"]
-_BASES = [TOKENS.index(letter) for letter in "ACGTUN"]
-_FEW, _KINDS = 10, 3
 
 _MASK_TEXT = "<mask>"
 _NO_TOKEN = 255
@@ -94,7 +91,8 @@ def tokenize(
         bad = np.flatnonzero(tokens == _NO_TOKEN)
         if bad.size:
             before = sum(len(piece) for piece in pieces) - 1
-            raise InvalidSequence(before + int(bad[0]), text[int(bad[0])])
+            letter = text[int(bad[0])]
+            raise InvalidSequence(before + int(bad[0]), letter, _advice(sequence, letter))
         pieces.append(tokens)
     pieces.append(np.array([EOS], dtype=np.uint8))
     tokens = np.concatenate(pieces)
@@ -105,6 +103,28 @@ def tokenize(
         if mask is not None and masks == "none":
             raise MaskNotAllowed(mask)
     return tokens
+
+
+def _advice(sequence: str, letter: str) -> str:
+    """What the whole of a sequence tells about a letter without a token; empty if nothing."""
+    if letter.islower() and ("-" in sequence or "." in sequence):
+        return (
+            "it looks like a row of an A3M or A2M alignment, where lower case is an insertion and"
+            " '-' and '.' are gaps: for the protein, remove the gaps and write upper case"
+        )
+    if letter.islower() and any(map(str.isupper, sequence.replace(_MASK_TEXT, ""))):
+        return (
+            "write residues in upper case (some programs write masked residues or insertions in"
+            " lower case)"
+        )
+    if sequence.startswith(">"):
+        return "send the residues without the header line"
+    if letter != "<" and ">" in sequence.replace(_MASK_TEXT, ""):
+        return (
+            "there is a '>' further inside: a header has to begin a line, so a line end is missing"
+            " and two records are one"
+        )
+    return ""
 
 
 def tokenize_all(
@@ -128,21 +148,6 @@ def tokenize_all(
     if faults:
         raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
     return tokenized
-
-
-def doubt(tokens: NDArray[np.uint8]) -> str | None:
-    """Why a sequence is hardly a protein, for a sentence; None where nothing speaks against it.
-
-    Ten residues of which all are A, C, G, T, U or N, three kinds of them at least, are one in a
-    million proteins; silk has two kinds.
-    """
-    residues = residue_tokens(tokens)
-    if np.isin(residues, _UNKNOWN).all():
-        return "no residue in it is known"
-    known = residues[~np.isin(residues, [*_UNKNOWN, MASK])]
-    if known.size >= _FEW and np.isin(known, _BASES).all() and len(np.unique(known)) >= _KINDS:
-        return "it looks like DNA or RNA"
-    return None
 
 
 def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -52,10 +52,15 @@ def parse_spec(text: str) -> Spec:
 
     Raises:
         UnknownModel: a slug without a path that nobody knows.
-        SettingsError: not of that form, or esm2-demo with another checkpoint.
+        SettingsError: not of that form, a path alone, or esm2-demo with another checkpoint.
     """
     name, given, path = text.partition("=")
     if not given:
+        if find(name) is None and (name.startswith(("/", ".", "~")) or Path(name).exists()):
+            raise SettingsError(
+                f"{name!r} is a path; spell it SLUG=PATH, with a name of your choice, as in"
+                f" my-model={name}"
+            )
         return Spec(canonical(name), None)
     if not path or not name.strip():
         raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH", "model")

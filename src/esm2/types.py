@@ -219,12 +219,14 @@ class Record:
         header: the whole header.
         sequence: residues, as written, joined over its lines.
         line: 1-based line of the header in the file.
+        source: the file, where there are several; else empty.
     """
 
     id: str
     header: str
     sequence: str
     line: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def test_custom_weights_are_called_custom(embed, tmp_path):
 def test_bad_records_are_told_and_left_out_and_the_rest_is_written(embed, tmp_path):
     (tmp_path / "x.fasta").write_bytes(BAD_FASTA)
     run = embed("x.fasta", "-o", "x.npz", "--max-residues", "10")
-    assert run.returncode == 1
+    assert run.returncode == 3
     lower, none, long, last = told(run)
     assert lower.startswith("x.fasta, line 3, record lower: residue 3 is 't', ")
     assert none.startswith("x.fasta, line 5, record none: the sequence is empty")
@@ -193,7 +193,7 @@ def test_progress_is_shown_on_a_terminal(tmp_path):
         with contextlib.suppress(OSError):  # how Linux says that the other end is closed
             while part := terminal.read(4096):
                 shown += part
-        assert process.wait() == 1
+        assert process.wait() == 3
     text = shown.decode()
     assert "2 records, 3 residues" in text
     assert "record 'a\\x1b[2J': residue 3" in text

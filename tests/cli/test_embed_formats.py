@@ -204,7 +204,7 @@ LONG = SEQUENCES["b/c"]
 
 def test_long_records_are_rejected_unless_something_else_is_asked_for(embed, tmp_path):
     status, told, _ = embed("x.npz", *LIMITED)
-    assert status == 1
+    assert status == 3
     assert "record b/c: the sequence has 90 residues, the limit here is 40" in told[0]
     found = arrays(tmp_path / "x.npz")
     assert found["ids"].tolist() == ["sp|P69905|HBA_HUMAN", "d"]
@@ -296,7 +296,7 @@ def test_windows_of_very_few_residues_are_possible(embed, tmp_path, size):
 def test_standard_output_has_a_line_for_each_record_and_nothing_else(embed, tmp_path, truth):
     fasta = FASTA.replace(b">d ", b">bad\nMKt\n>d ")
     status, told, out = embed("-", "--include", "mean,per_token", fasta=fasta)
-    assert status == 1
+    assert status == 3
     (line,) = told
     assert line.startswith("x.fasta, line 5, record bad: ")
     lines = [json.loads(own) for own in out.splitlines()]

@@ -91,7 +91,7 @@ def test_many_records_come_in_their_order(server, run, tmp_path):
 def test_records_that_the_server_refuses_are_told_and_left_out(server, run, tmp_path):
     fasta = f">good\nMKT\n>lower\nMKt\n>mask\nM<mask>\n>long\n{'M' * 101}\n>fine\nGG\n".encode()
     done = run("-", "-o", "x.npz", "--url", server.url, stdin=fasta)
-    assert done.returncode == 1
+    assert done.returncode == 3
     lower, mask, long, last = told(done)
     assert lower.startswith("-, line 3, record lower: residue 3 is 't', ")
     assert mask.startswith("-, line 5, record mask: residue 2 is <mask>, ")
@@ -126,7 +126,7 @@ def test_without_a_good_token_the_variable_is_named_and_the_token_is_not(
 ):
     done = run("-", "-o", "x.npz", "--url", server.url, stdin=FASTA, token=token)
     (line,) = told(done)
-    assert re.search(r"BIOLMAI_TOKEN|the token .* has white space", line)
+    assert re.search(r"ESM2_TOKEN|the token .* has white space", line)
     assert not token or token not in line
     assert done.returncode == 1
     assert list(tmp_path.iterdir()) == []
@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on_with_the_server(server, run, tmp_path):
     assert stopped.told[-1] == "esm2: interrupted"
 
     done = run(*command, stdin=b"".join(records))
-    assert done.returncode == 1  # for the bad one
+    assert done.returncode == 3  # for the bad one
     assert re.match(r"going on after \d+ records done before, 1 reject$", told(done)[0])
     resumed = (tmp_path / "x.npz").read_bytes()
     run(*command, stdin=b"".join(records))

@@ -75,7 +75,7 @@ def test_the_approximation_is_log_prob_and_is_called_so(pll, model):
 def test_bad_records_are_told_and_left_out(pll):
     fasta = ">a\nMKt\n>b\nMK<mask>\n>c\n\n>d\nMKT\n>e\nMMMMMM\n"
     done = pll("-", "--max-residues", 5, stdin=fasta)
-    assert done.status == 1
+    assert done.status == 3
     assert [line.partition(": ")[0] for line in done.told[:4]] == [
         "-, line 1, record a",
         "-, line 3, record b",
@@ -93,8 +93,15 @@ def test_when_nothing_can_be_scored_nothing_is_written(pll, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.fasta"]
 
 
-@pytest.mark.parametrize("command", [["pll"], ["scan"], ["pll", "--approximate"]], ids=" ".join)
-def test_an_interrupt_leaves_no_file_behind(tmp_path, command):
+@pytest.mark.parametrize(
+    ("command", "how", "ending"),
+    [
+        (["pll"], signal.SIGINT, 130),
+        (["scan"], signal.SIGTERM, 143),
+        (["pll", "--approximate"], signal.SIGHUP, 129),
+    ],
+)
+def test_an_interrupt_leaves_no_file_behind(tmp_path, command, how, ending):
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, *command, "-", "-o", "x.csv"],
         cwd=tmp_path,
@@ -117,7 +124,7 @@ def test_an_interrupt_leaves_no_file_behind(tmp_path, command):
             # Once the bad record is told, the model is loaded and passes are on their way.
             told_first = process.stderr.readline()
             at_work = [path.name for path in tmp_path.iterdir()]
-            process.send_signal(signal.SIGINT)
+            process.send_signal(how)
             told_then = process.stderr.read()
             status = process.wait()
         finally:
@@ -126,6 +133,7 @@ def test_an_interrupt_leaves_no_file_behind(tmp_path, command):
     assert b"record bad" in told_first
     assert len(at_work) == 1
     assert at_work[0].endswith(".part")
-    assert status == 130
+    assert status == ending
+    assert (b"interrupted" if how == signal.SIGINT else how.name.encode()) in told_then
     assert b"Traceback" not in told_then
     assert list(tmp_path.iterdir()) == []

@@ -40,7 +40,7 @@ def whole(request, tmp_path_factory):
     """Arguments, and what a run that is not interrupted writes and tells."""
     directory = tmp_path_factory.mktemp("whole")
     done = run(directory, "embed", "-", *RUNS[request.param], stdin=FASTA)
-    assert done.status == 1  # some are rejected
+    assert done.status == 3  # some are rejected
     output = RUNS[request.param][1]
     assert names(directory) == sorted([output, f"{output}.rejects.fasta"])
     return RUNS[request.param], outputs(directory, output), done.told
@@ -89,7 +89,7 @@ def test_interruptions_of_three_kinds_one_after_the_other_change_no_byte(whole, 
     assert names(tmp_path) == [part.name]
 
     done = run(tmp_path, "embed", "-", *arguments, stdin=FASTA)
-    assert done.status == 1
+    assert done.status == 3
     bad = expected[1].count(b">")
     assert done.told[0] == f"going on after 150 records done before, {bad} rejects"
     about_the_file = [line for line in told[:-1] if not line.startswith("-, line ")]
@@ -200,7 +200,7 @@ def test_strict_stops_at_the_first_bad_record_and_goes_on_when_it_is_mended(tmp_
     assert done.told[0] == "going on after 2 records done before"
     assert names(tmp_path) == ["x.fasta", "x.npz"]
     resumed = (tmp_path / "x.npz").read_bytes()
-    run(tmp_path, *command)
+    run(tmp_path, *command, "--force")
     assert (tmp_path / "x.npz").read_bytes() == resumed
 
 

@@ -71,7 +71,7 @@ def test_every_substitution_has_a_row_and_a_cell(scan, tmp_path, model, strategy
 
 def test_of_several_records_each_row_has_its_id_and_bad_ones_are_told(scan):
     done = scan("many.fasta", "-o", "-")
-    assert done.status == 1
+    assert done.status == 3
     assert done.told[0].startswith("many.fasta, line 3, record bad: residue 3 is 't'")
     assert done.told[-1].startswith("standard output: 2 records, 30 residues")
     assert done.told[-1].endswith("; 1 record left out, as told above")

@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, reason):
     (tmp_path / "directory.npz").mkdir()
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileError, match=reason):
-        store.check_place(tmp_path / name)
+        store.check_place(tmp_path / name, force=False)
     assert names(tmp_path) == ["directory.npz", "file"]
 
 
@@ -135,7 +135,7 @@ def test_a_name_that_is_too_long_is_refused_before_any_row(tmp_path):
 def test_a_directory_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(FileError, match="no permission to write"):
-        store.check_place(tmp_path / "out.npz")
+        store.check_place(tmp_path / "out.npz", force=False)
 
 
 # A limit on the size of files is what a test can have in place of a full disk.

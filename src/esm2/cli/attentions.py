@@ -31,6 +31,7 @@ def attentions(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write the attention that each residue of one protein receives in each layer.
@@ -42,7 +43,7 @@ def attentions(
         raise typer.BadParameter("name a file with --output, or a --picture", param_hint="--output")
     table = single.writing(output, "--output", _SUFFIXES, fasta) if output else nullcontext()
     with table as hidden, single.drawing(picture, dark, fasta) as image:
-        record = single.read(fasta, sequence, max_residues)
+        record = single.read(fasta, sequence, max_residues, upper=upper)
         with options.load(model, device, dtype) as loaded:
             (values,) = loaded.attentions([record.sequence])
             decided = loaded.decided

@@ -73,6 +73,7 @@ def contacts(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write the probability that two residues of one protein touch.
@@ -90,7 +91,7 @@ def contacts(
         raise typer.BadParameter("it is for a list of pairs, a .tsv", param_hint=hint)
     table = single.writing(output, "--output", _SUFFIXES, fasta) if output else nullcontext()
     with table as hidden, single.drawing(picture, dark, fasta) as image:
-        record = single.read(fasta, sequence, max_residues)
+        record = single.read(fasta, sequence, max_residues, upper=upper)
         structure = _structure(pdb, chain, record.sequence, quiet) if pdb else None
         with options.load(model, device, dtype) as loaded:
             (values,) = loaded.contacts([record.sequence])

@@ -1,4 +1,4 @@
-"""`esm2 embed`: embeddings of every record of a FASTA file, into a file of the format it is named.
+"""`esm2 embed`: embeddings of every record of FASTA files, into a file of the format it is named.
 
     FASTA ──fasta.read──> bulk.embed ──> store.Journal ──> OUT.h5, OUT.h5.rejects.fasta
                              │    └── submit: a model in this process, or with --url a server's
@@ -11,6 +11,7 @@ line of JSON goes to standard output as soon as a record is done.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from itertools import chain
@@ -20,26 +21,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from esm2.cli import options
-from esm2.cli.options import say
 
 if TYPE_CHECKING:
     from esm2.client.remote import Remote
     from esm2.runtime import Served
     from esm2.store import Format
     from esm2.store.shards import Shard
+    from esm2.types import Record
 
 _KINDS = ("mean", "per_token", "bos")
 _SUFFIXES = (".h5", ".parquet", ".npz", ".safetensors", ".csv", ".jsonl")
+#: What esm-extract calls them.
+_FAIR_ESM = {"per_tok": "per_token"}
+_COMMANDS = ("contacts", "logits", "attentions")
+_MOST_LAYERS = 1000  # of a range
 _STDOUT = Path("-")
 
 
 def embed(
     fasta: Annotated[
-        str,
+        list[str],
         typer.Argument(
             metavar="FASTA",
-            help="Protein sequences: a FASTA file, plain or compressed (gzip, xz, zstd), or - for"
-            " standard input.",
+            help="Protein sequences: FASTA files, plain or compressed (gzip, xz, zstd, bzip2), or"
+            " - for standard input.",
         ),
     ],
     *,
@@ -58,16 +63,16 @@ def embed(
         list[str] | None,
         typer.Option(
             metavar="KIND,...",
-            help="What to write: mean (over the residues), per_token (each residue), bos (the"
-            " start token). Repeat, or separate by commas.  [default: mean]",
+            help="What to write: mean (over the residues), per_token (each residue; also per_tok),"
+            " bos (the start token). Repeat, or separate by commas.  [default: mean]",
         ),
     ] = None,
     layers: Annotated[
         list[str] | None,
         typer.Option(
             metavar="LAYER,...",
-            help="Layers: 0 is the embedding, -1 the last. Repeat, or separate by commas."
-            "  [default: -1]",
+            help="Layers: 0 is the embedding, -1 the last, 1-4 the first four. Repeat, or separate"
+            " by commas.  [default: -1]",
         ),
     ] = None,
     device: options.Device = "auto",
@@ -77,8 +82,16 @@ def embed(
         typer.Option(
             metavar="URL",
             help="Let a server compute, such as http://127.0.0.1:8000; no torch is needed here."
-            " If it wants a token, put that into the variable BIOLMAI_TOKEN. A server does not"
-            " embed sequences with a <mask>.",
+            " A server does not embed sequences with a <mask>.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="What the server wants to see. Everyone on a machine can see the flags of a"
+            " program: better put it into ESM2_TOKEN (BIOLMAI_TOKEN and BIOLM_TOKEN are read,"
+            " too).",
         ),
     ] = None,
     max_residues: Annotated[
@@ -107,28 +120,42 @@ def embed(
             " is OUT.I-of-N.npz; `esm2 merge` makes one of all.",
         ),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first record that cannot be embedded.")
-    ] = False,
+    strict: options.Strict = False,
+    upper: options.Upper = False,
+    force: options.Force = False,
     restart: Annotated[
         bool,
         typer.Option("--restart", help="Begin anew, whatever an interrupted run has kept."),
     ] = False,
     quiet: options.Quiet = False,
 ) -> int:
-    """Embed the records of a FASTA file, in their order.
+    """Embed the records of FASTA files, in their order.
 
     If it is interrupted, what was done is kept in OUT.part, and the same command goes on from
-    there. A record that cannot be embedded is told and goes to OUT.rejects.fasta; the exit status
-    is then 1.
+    there. A record that cannot be embedded is told and goes to OUT.rejects.fasta.
+
+    Exit status: 0 all records, 1 nothing was written, 3 written with records left out.
+
+    An .npz has ids (n,), lengths (n,), layers (k,), embeddings (n, D), meta:
+
+    \b
+        x = numpy.load("OUT.npz")
+        dict(zip(x["ids"].tolist(), x["embeddings"]))     # id -> (D,) float32
+        json.loads(str(x["meta"]))                        # model, weights, layers, ...
+
+    With several layers embeddings are (n, k, D). per_token is in per_token_embeddings, the
+    residues of all records end to end: record i is rows offsets[i]:offsets[i + 1].
     """
-    if output.is_symlink():  # what it points to is meant, and may be where there is room
-        output = output.resolve()
+    if output != _STDOUT:  # what a link points to is meant, and may be where there is room
+        from esm2.store import target
+
+        output = target(output)
+    source = options.source(fasta)
     kinds = _kinds(include or ["mean"])
     indices = _indices(layers or ["-1"])
     output, part = _part(output, shard)
-    format = _format(output, fasta, kinds, indices, h5_key)
-    _check_place(url, model, device, dtype)
+    format = _format(output, fasta, kinds, indices, h5_key, force=force)
+    _check_place(url, token, model, device, dtype)
     if long == "window" and "bos" in kinds:
         raise typer.BadParameter("each window has a BOS of its own", param_hint="--long")
 
@@ -139,9 +166,9 @@ def embed(
     from esm2.store.shards import OwnRecords
 
     position = Position()
-    with closing(fasta_file.read(fasta, position)) as records:
+    with closing(fasta_file.read_all(fasta, position)) as records:
         first = next(records)
-        with _opened(url, model, device, dtype) as served:
+        with _opened(url, token, model, device, dtype) as served:
             decided = served.decided
             run = Run(
                 model=decided.slug,
@@ -160,9 +187,10 @@ def embed(
             )
             if objection := format.objection(kinds, len(run.layers)):
                 raise typer.BadParameter(objection, param_hint="--output")
-            whole = chain([first], records)
+            whole: Iterator[Record] = chain([first], records)
+            whole = fasta_file.upper(whole) if upper else whole
             own = OwnRecords(whole, part) if part else None
-            job = Job(served, run, fasta, position, strict, quiet, own)
+            job = Job(served, run, source, position, strict, quiet, own)
             if output == _STDOUT:
                 return job.to_standard_output(whole)
             return job.to_file(output, iter(own or whole), restart)
@@ -172,23 +200,30 @@ def embed(
 
 
 def _kinds(values: Sequence[str]) -> list[str]:
-    kinds = [word.replace("-", "_") for word in _words(values)]
+    words = [word.replace("-", "_") for word in _words(values)]
+    kinds = [_FAIR_ESM.get(word, word) for word in words]
     for kind in kinds:
         if kind not in _KINDS:
+            more = f"; for {kind} there is `esm2 {kind}`" if kind in _COMMANDS else ""
             raise typer.BadParameter(
-                f"{kind!r} is not one of {', '.join(_KINDS)}", param_hint="--include"
+                f"{kind!r} is not one of {', '.join(_KINDS)}{more}", param_hint="--include"
             )
     return [kind for kind in _KINDS if kind in kinds]
 
 
 def _indices(values: Sequence[str]) -> list[int]:
-    indices = []
+    """`-1`, or a range such as `1-4` or `-4--1`, both ends included."""
+    indices: list[int] = []
     for word in _words(values):
-        try:
-            indices.append(int(word))
-        except ValueError:
-            message = f"{word!r} is not a layer; layers are numbers, like 0 or -1"
-            raise typer.BadParameter(message, param_hint="--layers") from None
+        found = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", word, re.ASCII)
+        if found is None:
+            message = f"{word!r} is not a layer; layers are numbers, like 0 or -1, or 1-4"
+            raise typer.BadParameter(message, param_hint="--layers")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last < first + _MOST_LAYERS or first < 0 <= last:
+            message = f"{word!r} is not a range of layers; 1-4 is one, or -4--1"
+            raise typer.BadParameter(message, param_hint="--layers")
+        indices += range(first, last + 1)
     return indices
 
 
@@ -204,7 +239,13 @@ def _words(values: Sequence[str]) -> Iterator[str]:
 
 
 def _format(
-    output: Path, fasta: str, kinds: Sequence[str], indices: Sequence[int], h5_key: str | None
+    output: Path,
+    fasta: Sequence[str],
+    kinds: Sequence[str],
+    indices: Sequence[int],
+    h5_key: str | None,
+    *,
+    force: bool,
 ) -> Format:
     """How to write what is asked for, or why that cannot be.
 
@@ -222,15 +263,17 @@ def _format(
         )
     elif objection := format.objection(kinds, _distinct(indices)):
         problem = objection
-    elif written := store.replaced(output, fasta):
-        problem = f"{written} is the input file"
+    else:
+        for path in fasta:
+            if written := store.replaced(output, path):
+                problem = f"{written} is the input file"
     if format is None or problem:
         raise typer.BadParameter(problem or "", param_hint="--output")
     if h5_key is not None and format.suffix != ".h5":
         raise typer.BadParameter("only an .h5 has datasets to name", param_hint="--h5-key")
     format.load()
     if output != _STDOUT:
-        store.check_place(output)
+        store.check_place(output, force=force)
     return format
 
 
@@ -250,9 +293,11 @@ def _part(output: Path, shard: str | None) -> tuple[Path, Shard | None]:
     return shards.path_of(output, part), part
 
 
-def _check_place(url: str | None, model: str, device: str, dtype: str) -> None:
+def _check_place(url: str | None, token: str | None, model: str, device: str, dtype: str) -> None:
     """With a server, nothing may be asked for that only means something here."""
     if url is None:
+        if token is not None:
+            raise typer.BadParameter("it is for a server with --url", param_hint="--token")
         return
     for name, value in (("--device", device), ("--dtype", dtype)):
         if value != "auto":
@@ -264,13 +309,13 @@ def _check_place(url: str | None, model: str, device: str, dtype: str) -> None:
 
 
 def _opened(
-    url: str | None, model: str, device: str, dtype: str
+    url: str | None, token: str | None, model: str, device: str, dtype: str
 ) -> AbstractContextManager[Served | Remote]:
     """The model: in this process, or that of a server."""
     if url is not None:
         from esm2.client.remote import open_remote
 
-        return open_remote(url, model)
-    from esm2.runtime import open_model
+        return open_remote(url, model, token)
+    from esm2.cli import passes
 
-    return open_model(model, device=device, dtype=dtype, on_fetch=say)
+    return passes.opened(model, device, dtype)

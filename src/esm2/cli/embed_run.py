@@ -11,14 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from esm2 import __version__
-from esm2.cli import progress
+from esm2.cli import options, progress
 from esm2.cli.options import counted, say, shown
+from esm2.cli.records import Refusals, place
 from esm2.errors import CannotResume, FileError, RequestError
+from esm2.oddities import Oddities
 
 if TYPE_CHECKING:
     from esm2.bulk import Embedded
@@ -42,9 +44,10 @@ class Job:
     """A run on its input.
 
     Attributes:
-        source: name of the input.
+        source: name of the input, or of all its files.
         position: how far it has been read.
         own: its records, those that are this run's, where others have the rest.
+        oddities: of the records, counted as they are read.
     """
 
     served: Served | Remote
@@ -54,11 +57,13 @@ class Job:
     strict: bool
     quiet: bool
     own: OwnRecords | None = None
+    oddities: Oddities = field(default_factory=Oddities)
 
     def to_file(self, output: Path, records: Iterator[Record], restart: bool) -> int:
         """Embed into a file, going on with what an earlier run kept."""
         from esm2 import store
 
+        records = self.oddities.watch(records)
         with store.Journal(output, self.run, restart=restart) as journal, kept(journal):
             deque(self.replay(journal, records), maxlen=0)
             speed = self.work(journal, records, lambda _item, _outputs: None)
@@ -91,10 +96,10 @@ class Job:
         Returns:
             the time that this run took, and its speed, to stand behind the number of residues.
         """
-        done = progress.Progress()
-        began = self._part()
+        done = progress.Embedding(self.position, self.position.done)
+        refusals = Refusals(self.source, strict=self.strict)
         started = time.perf_counter()
-        with progress.shown(self.quiet, began) as advance:
+        with progress.shown(self.quiet) as advance:
             for item in self._results(records):
                 result = item.result
                 try:
@@ -102,15 +107,16 @@ class Job:
                         raise result
                     keep(item, result)
                 except RequestError as error:
-                    self._reject(item.record, error)
-                    journal.reject(item.record, str(error), length=item.residues)
+                    refusals.tell(item.record, error)
+                    reason = options.sentence(error)
+                    journal.reject(item.record, reason, length=item.residues)
                 else:
                     numbers = {"length": item.residues, "used": item.used, "windows": item.windows}
                     journal.add(item.record, result, **numbers)
                 done.records += 1
                 done.residues += item.used
-                done.part = self._part()
-                advance(done)
+                advance(done.line)
+        refusals.tell_the_rest()
         seconds = time.perf_counter() - started
         speed = f"{seconds:.1f} s ({done.residues / max(seconds, 1e-9):,.0f} residues/s)"
         if journal.resumed:
@@ -121,16 +127,22 @@ class Job:
         """A line of JSON for each record that can be embedded, as soon as it is done."""
         from esm2.store import text
 
-        rejected = False
+        refusals = Refusals(self.source, strict=self.strict)
+        written = 0
         with _standard_output() as write:
-            for item in self._results(records):
+            for item in self._results(self.oddities.watch(records)):
                 if isinstance(item.result, RequestError):
-                    rejected = True
-                    self._reject(item.record, item.result)
+                    refusals.tell(item.record, item.result)
                 else:
+                    written += 1
                     numbers = (item.residues, item.used, item.windows)
                     write(text.json_line(self.run, item.record.id, numbers, item.result))
-        return 1 if rejected else 0
+        refusals.tell_the_rest()
+        if not written:
+            raise RequestError(f"no record of {self.source} could be embedded")
+        if odd := self.oddities.told():
+            say(f"standard output: {counted(written, 'record')}{odd}")
+        return options.LEFT_OUT if refusals.count else 0
 
     def _results(self, records: Iterator[Record]) -> Iterator[Embedded]:
         from esm2 import bulk
@@ -152,23 +164,11 @@ class Job:
         """What an earlier run has done, each held against its record; to be taken to the end."""
         for entry in journal.replay(records):
             if entry.reason and self.strict:
-                raise RequestError(f"{self._place(entry.line, entry.id)}: {entry.reason}")
+                raise RequestError(f"{place(self.source, entry.line, entry.id)}: {entry.reason}")
             yield entry
         if journal.resumed:
             rejects = f", {counted(journal.rejected, 'reject')}" if journal.rejected else ""
             say(f"going on after {counted(journal.resumed, 'record')} done before{rejects}")
-
-    def _reject(self, record: Record, error: RequestError) -> None:
-        sentence = f"{self._place(record.line, record.id)}: {error}"
-        if self.strict:
-            raise RequestError(sentence)
-        say(sentence)
-
-    def _place(self, line: int, record_id: str) -> str:
-        return f"{self.source}, line {line}, record {shown(record_id)}"
-
-    def _part(self) -> float:
-        return self.position.done / self.position.total if self.position.total else 0.0
 
     def _meta(self) -> dict[str, object]:
         decided, run = self.served.decided, self.run
@@ -207,13 +207,16 @@ class Job:
         if journal.rejected:
             rejects = store.rejects_path(output)
             note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
-        if journal.rejected or not self.quiet:
+        odd = self.oddities.told()
+        if journal.rejected or odd or not self.quiet:
             say(
                 f"{output}: {counted(journal.count, 'record')},"
                 f" {counted(journal.residues, 'residue')}{speed},"
-                f" {decided.slug} on {decided.device}, {decided.dtype}{note}"
+                f" {decided.slug} on {decided.device}, {decided.dtype}{note}{odd}"
             )
-        return 1 if journal.rejected else 0
+        if not journal.rejected:
+            return 0
+        return options.LEFT_OUT if journal.count or self.run.shard else 1
 
 
 @contextmanager

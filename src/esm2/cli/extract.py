@@ -30,7 +30,7 @@ from esm2.errors import FileError, RequestError
 if TYPE_CHECKING:
     from esm2.bulk import Embedded
     from esm2.store import Journal
-    from esm2.types import Outputs
+    from esm2.types import Outputs, Record
 
 _KINDS = {"mean": "mean", "per_tok": "per_token", "bos": "bos", "contacts": "contacts"}
 _WORDS = {
@@ -90,9 +90,12 @@ def extract(
                 format=".pt",
                 keys="id",
             )
-            job = Job(served, run, given.fasta_file, position, strict=False, quiet=False)
+            job = Job(served, run, given.fasta_file, position, strict=given.strict, quiet=False)
             _make(directory)
-            everything = chain([first], records)
+            everything: Iterator[Record] = chain([first], records)
+            if given.upper:
+                everything = fasta_file.upper(everything)
+            everything = job.oddities.watch(everything)
             with store.Journal(directory, run, keep=(), restart=given.restart) as journal:
                 with kept(journal):
                     files = _Files(directory)
@@ -133,6 +136,7 @@ class _Files:
             RequestError: its label cannot name a file, or its place is taken.
             FileError: the disk is full, or failed.
         """
+        from esm2 import store
         from esm2.runtime import save_pt
 
         label = _label(item.record.header, item.record.line)
@@ -146,7 +150,7 @@ class _Files:
                 path.parent.mkdir(parents=True, exist_ok=True)
             save_pt(part, _content(label, outputs))
             with _placing():
-                part.replace(path)
+                store.put(part, store.target(path))
         except OSError as error:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -229,7 +233,11 @@ def _make(directory: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     """esm-extract's arguments; typer has no options that take several values."""
     parser = argparse.ArgumentParser(
-        prog="esm2 extract", description=extract.__doc__, allow_abbrev=False
+        prog="esm2 extract",
+        description=extract.__doc__,
+        epilog="Exit status: 0 all records, 1 nothing was written, 3 written with records left"
+        " out.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "model_location", help="a model (see `esm2 models`), or the path of its checkpoint"
@@ -239,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--include",
         nargs="+",
+        type=lambda word: "per_tok" if word in {"per_token", "per-token"} else word,
         choices=list(_KINDS),
         required=True,
         help="what to write",
@@ -261,6 +270,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nogpu", action="store_true", help="do not use a GPU that is there")
     parser.add_argument(
         "--restart", action="store_true", help="begin anew, whatever an interrupted run has kept"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first record that is refused"
+    )
+    parser.add_argument(
+        "--upper", action="store_true", help="read residues in lower case as upper case"
     )
     return parser
 

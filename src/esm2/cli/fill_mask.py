@@ -40,6 +40,7 @@ def fill_mask(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Tell which amino acids may stand at each <mask> of one protein.
@@ -49,7 +50,7 @@ def fill_mask(
     """
     table = single.writing(output, "--output", (".csv",), fasta) if output else nullcontext()
     with table as hidden, single.drawing(picture, dark, fasta) as image:
-        record = single.read(fasta, sequence, max_residues, "some")
+        record = single.read(fasta, sequence, max_residues, "some", upper=upper)
         with options.load(model, device, dtype) as loaded:
             guesses = loaded.fill_mask(record.sequence, top_k=_AMINO_ACIDS)
             decided = loaded.decided

@@ -28,6 +28,7 @@ def logits(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write what the model expects at every residue of one protein, as raw logits.
@@ -36,7 +37,7 @@ def logits(
     <mask>. Without one, the model sees the residue it is asked about.
     """
     with single.writing(output, "--output", _SUFFIXES, fasta) as hidden:
-        record = single.read(fasta, sequence, max_residues, "any")
+        record = single.read(fasta, sequence, max_residues, "any", upper=upper)
         from esm2.alphabet import AMINO_ACIDS, letters, tokenize
 
         with options.load(model, device, dtype) as loaded:

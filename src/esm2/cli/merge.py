@@ -36,16 +36,20 @@ def merge(
         Literal["id", "accession", "hash", "biotrainer"] | None,
         typer.Option(help="What names a dataset of an .h5, as for `esm2 embed`.  [default: id]"),
     ] = None,
+    force: options.Force = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Make one file of the parts of a run: the same that one machine alone would have written.
 
     The records are in the order of the input, whatever the order of the parts. Parts that are
     missing, damaged, or of another run are told, and nothing is written then. The parts stay.
+
+    Exit status: 0 all records, 1 nothing was written, 3 written with records left out.
     """
     from esm2 import store
     from esm2.store import shards
 
+    output = store.target(output)
     format = store.find(output)
     if format is None:
         message = f"{output} has no ending that is known here: {', '.join(store.FORMATS)}"
@@ -57,7 +61,7 @@ def merge(
             message = f"{written} is one of the parts"
             raise typer.BadParameter(message, param_hint="--output")
     format.load()
-    store.check_place(output)
+    store.check_place(output, force=force)
     with ExitStack() as stack:
         opened = [stack.enter_context(shards.Part(path)) for path in parts]
         shards.check(opened)
@@ -82,4 +86,4 @@ def merge(
             f"{output}: {counted(count, 'record')}, {counted(residues, 'residue')} of"
             f" {counted(len(parts), 'part')}, {run.model}, {run.dtype}{left_out}"
         )
-    return 1 if rejected else 0
+    return options.LEFT_OUT if rejected else 0

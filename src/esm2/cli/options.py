@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from esm2.catalog import DEMO_SLUG
+from esm2.errors import Esm2Error, InvalidSequence, SequenceTooLong
 
 if TYPE_CHECKING:
     from esm2.local import Model
@@ -23,13 +25,40 @@ MaxResidues = Annotated[
     int, typer.Option(min=1, help="Longer records are refused; none is ever truncated in silence.")
 ]
 
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that is refused.")]
+Upper = Annotated[bool, typer.Option("--upper", help="Read residues in lower case as upper case.")]
+
+Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there already.")]
+
 DEFAULT_MODEL = DEMO_SLUG
 LONGEST = 2048
+#: The exit status where something was written, and records were left out.
+LEFT_OUT = 3
 
 
 def say(text: str) -> None:
-    """One line to standard error."""
-    print(text, file=sys.stderr)
+    """One line to standard error; work is not lost because nobody reads it any more."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def sentence(error: Esm2Error) -> str:
+    """What is wrong, with the flag that is to be changed."""
+    text = str(error)
+    if isinstance(error, SequenceTooLong):
+        # A server's refusal is its sentence alone.
+        whose = "" if hasattr(error, "limit") else " on the server"
+        return text.replace("raise max_residues", f"raise --max-residues{whose}")
+    if isinstance(error, InvalidSequence) and getattr(error, "letter", "").islower():
+        return f"{text}, or pass --upper"
+    return text
+
+
+def source(fasta: Sequence[str]) -> str:
+    """What several inputs are called together."""
+    if fasta.count("-") > 1:
+        raise typer.BadParameter("standard input (-) can be read once", param_hint="FASTA")
+    return ", ".join(fasta)
 
 
 def shown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`esm2 pll`: the pseudo-log-likelihood of every record of a FASTA file.
+"""`esm2 pll`: the pseudo-log-likelihood of every record of FASTA files.
 
 FASTA ──> marginals.pll, or with --approximate marginals.log_prob ──> OUT.csv
 """
@@ -6,10 +6,11 @@ FASTA ──> marginals.pll, or with --approximate marginals.log_prob ──> OU
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,11 +18,14 @@ from esm2.cli import options, passes, records, tables
 from esm2.cli.options import counted, say
 from esm2.errors import RequestError
 
+if TYPE_CHECKING:
+    from esm2.types import Record
+
 
 def pll(
     fasta: Annotated[
-        str,
-        typer.Argument(metavar="PROTEINS.fasta", help="A FASTA file, or - for standard input."),
+        list[str],
+        typer.Argument(metavar="PROTEINS.fasta", help="FASTA files, or - for standard input."),
     ],
     *,
     output: Annotated[
@@ -43,14 +47,19 @@ def pll(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    strict: options.Strict = False,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Tell how natural proteins look to the model.
 
     pll is the sum over the residues of log p(residue | all others), in nats, from a pass for each
     residue; pseudo_perplexity is exp(-pll / length), from 1 (certain) up. A record that cannot be
-    scored is told and left out; the exit status is then 1.
+    scored is told and left out.
+
+    Exit status: 0 all records, 1 nothing was written, 3 written with records left out.
     """
+    source = options.source(fasta)
     tables.check_output(output, None, "--output")
 
     from esm2 import fasta as fasta_file
@@ -60,15 +69,21 @@ def pll(
     work = marginals.log_prob if approximate else marginals.pll
     names = ["log_prob"] if approximate else ["pll", "pseudo_perplexity"]
     with ExitStack() as stack:
-        found = stack.enter_context(closing(fasta_file.read(fasta)))
-        first = next(found)
+        position = fasta_file.Position()
+        found = stack.enter_context(closing(fasta_file.read_all(fasta, position)))
+        everything: Iterator[Record] = chain([next(found)], found)
         out = stack.enter_context(tables.written(output))
         writer = csv.writer(out, delimiter=tables.delimiter_of(output), lineterminator="\n")
         served = stack.enter_context(passes.opened(model, device, dtype))
-        accepted = records.Accepted(chain([first], found), fasta, max_residues)
+        accepted = records.Accepted(
+            fasta_file.upper(everything) if upper else everything,
+            source,
+            max_residues,
+            strict=strict,
+        )
         works = (((own, tokens), work(tokens)) for own, tokens in accepted)
         scored = 0
-        with passes.forwarding(served, quiet) as forward:
+        with passes.forwarding(served, quiet, position=position) as forward:
             for (record, tokens), value in marginals.in_turn(works, forward):
                 if not scored:
                     writer.writerow(["id", "length", *names])
@@ -77,9 +92,9 @@ def pll(
                 writer.writerow([record.id, length, *map(tables.number, [value, *more])])
                 scored += 1
         if not scored:
-            raise RequestError(f"no record of {fasta} could be scored; nothing was written")
+            raise RequestError(f"no record of {source} could be scored; nothing was written")
         by = passes.by(served.decided)
-    if accepted.refused or not quiet:
+    if accepted.remarks or not quiet:
         counts = f"{counted(scored, 'record')}, {accepted.residues:,} residues"
-        say(f"{tables.name_of(output)}: {counts}, {by}{accepted.left_out}")
-    return 1 if accepted.refused else 0
+        say(f"{tables.name_of(output)}: {counts}, {by}{accepted.remarks}")
+    return options.LEFT_OUT if accepted.refused else 0

@@ -1,12 +1,13 @@
-"""Records of a FASTA file on their way to a model: the good ones go on, the bad ones are told."""
+"""Records of FASTA files on their way to a model: the good ones go on, the bad ones are told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from esm2.cli.options import counted, say, shown
+from esm2.cli.options import counted, say, sentence, shown
 from esm2.errors import RequestError
+from esm2.oddities import Oddities
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,21 +15,65 @@ if TYPE_CHECKING:
 
     from esm2.types import Record
 
+_TOLD = 20
+
+
+class Refusals:
+    """Tells why records are refused: the first twenty one by one, the rest as a number.
+
+    Args:
+        source: of the records, where they do not say themselves.
+        strict: the first one is an error.
+
+    Attributes:
+        count: records that were refused so far.
+    """
+
+    def __init__(self, source: str, *, strict: bool) -> None:
+        self._source = source
+        self._strict = strict
+        self.count = 0
+
+    def tell(self, record: Record, error: RequestError) -> None:
+        """Tell of one more.
+
+        Raises:
+            RequestError: it is one too many.
+        """
+        told = f"{place(record.source or self._source, record.line, record.id)}: {sentence(error)}"
+        if self._strict:
+            raise RequestError(told)
+        self.count += 1
+        if self.count <= _TOLD:
+            say(told)
+
+    def tell_the_rest(self) -> None:
+        """One line for all that were not told."""
+        if self.count > _TOLD:
+            say(f"{self._source}: {counted(self.count - _TOLD, 'more record')} refused")
+
+
+def place(source: str, line: int, record_id: str) -> str:
+    """Where a record is."""
+    return f"{source}, line {line}, record {shown(record_id)}"
+
 
 class Accepted:
     """The records that can be scored, with their tokens.
 
     Attributes:
         residues: of those that were taken so far.
-        refused: records that were told and left out so far.
+        refused: records that were left out so far.
     """
 
-    def __init__(self, records: Iterable[Record], source: str, max_residues: int) -> None:
-        self._records = records
-        self._source = source
+    def __init__(
+        self, records: Iterable[Record], source: str, max_residues: int, *, strict: bool
+    ) -> None:
+        self._oddities = Oddities()
+        self._records = self._oddities.watch(records)
         self._max_residues = max_residues
+        self._refusals = Refusals(source, strict=strict)
         self.residues = 0
-        self.refused = 0
 
     def __iter__(self) -> Iterator[tuple[Record, NDArray[np.uint8]]]:
         from esm2.alphabet import residue_tokens, tokenize
@@ -37,15 +82,20 @@ class Accepted:
             try:
                 tokens = tokenize(record.sequence, masks="none", max_residues=self._max_residues)
             except RequestError as error:
-                self.refused += 1
-                say(f"{self._source}, line {record.line}, record {shown(record.id)}: {error}")
+                self._refusals.tell(record, error)
             else:
                 self.residues += len(residue_tokens(tokens))
                 yield record, tokens
+        self._refusals.tell_the_rest()
 
     @property
-    def left_out(self) -> str:
-        """What a summary says of the refused ones."""
-        return (
+    def refused(self) -> int:
+        return self._refusals.count
+
+    @property
+    def remarks(self) -> str:
+        """What a summary says of the refused ones, and of odd ones."""
+        left_out = (
             f"; {counted(self.refused, 'record')} left out, as told above" if self.refused else ""
         )
+        return left_out + self._oddities.told()

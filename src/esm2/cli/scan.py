@@ -21,15 +21,18 @@ from esm2.cli.options import counted, say, shown
 from esm2.errors import RequestError
 
 if TYPE_CHECKING:
+    from esm2.fasta import Position
     from esm2.marginals import Scan
     from esm2.runtime import Served
+    from esm2.types import Record
 
 _Strategy = Literal["masked-marginals", "wt-marginals"]
 
 
 def scan(
     fasta: Annotated[
-        str, typer.Argument(metavar="PROTEIN.fasta", help="A FASTA file, or - for standard input.")
+        list[str],
+        typer.Argument(metavar="PROTEIN.fasta", help="FASTA files, or - for standard input."),
     ],
     *,
     output: Annotated[
@@ -66,31 +69,45 @@ def scan(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    strict: options.Strict = False,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Score every substitution of a protein, a deep mutational scan without a laboratory.
 
     Scores are log-odds of the mutant against the wild type: below 0 is less likely. A record that
-    cannot be scored is told and left out; the exit status is then 1.
+    cannot be scored is told and left out.
+
+    Exit status: 0 all records, 1 nothing was written, 3 written with records left out.
     """
+    source = options.source(fasta)
     _check_usage(output, matrix, picture)
 
     from esm2 import fasta as fasta_file
 
     with ExitStack() as stack:
-        image = stack.enter_context(single.drawing(picture, dark, fasta))
-        found = stack.enter_context(closing(fasta_file.read(fasta)))
+        image = stack.enter_context(single.drawing(picture, dark, *fasta))
+        position = fasta_file.Position()
+        found = stack.enter_context(closing(fasta_file.read_all(fasta, position)))
         begun = list(islice(found, 2))
+        everything: Iterator[Record] = chain(begun, found)
         several = len(begun) > 1
         if several and (matrix or picture):
             option = "--matrix" if matrix else "--picture"
-            raise typer.BadParameter(f"{fasta} has several records", param_hint=option)
+            raise typer.BadParameter(f"{source} has several records", param_hint=option)
         rows = stack.enter_context(tables.written(output)) if output else None
         cells = stack.enter_context(tables.written(matrix)) if matrix else None
         served = stack.enter_context(passes.opened(model, device, dtype))
-        accepted = records.Accepted(chain(begun, found), fasta, max_residues)
+        accepted = records.Accepted(
+            fasta_file.upper(everything) if upper else everything,
+            source,
+            max_residues,
+            strict=strict,
+        )
         scanned = 0
-        for own_id, own in _scans(accepted, served, strategy, quiet):
+        for own_id, own in _scans(
+            accepted, served, strategy, position if several else None, quiet=quiet
+        ):
             if rows is not None and output is not None:
                 _write_rows(rows, output, own, own_id if several else None, header=not scanned)
             if cells is not None and matrix is not None:
@@ -99,13 +116,13 @@ def scan(
                 _draw(own, image, f"{shown(own_id)}, {strategy}, {served.decided.slug}", dark)
             scanned += 1
         if not scanned:
-            raise RequestError(f"no record of {fasta} could be scored; nothing was written")
+            raise RequestError(f"no record of {source} could be scored; nothing was written")
         by = passes.by(served.decided)
-    if accepted.refused or not quiet:
+    if accepted.remarks or not quiet:
         names = ", ".join(tables.name_of(path) for path in (output, matrix, picture) if path)
         counts = f"{counted(scanned, 'record')}, {accepted.residues:,} residues, {strategy}"
-        say(f"{names}: {counts}, {by}{accepted.left_out}")
-    return 1 if accepted.refused else 0
+        say(f"{names}: {counts}, {by}{accepted.remarks}")
+    return options.LEFT_OUT if accepted.refused else 0
 
 
 def _check_usage(output: Path | None, matrix: Path | None, picture: Path | None) -> None:
@@ -120,12 +137,17 @@ def _check_usage(output: Path | None, matrix: Path | None, picture: Path | None)
 
 
 def _scans(
-    accepted: records.Accepted, served: Served, strategy: _Strategy, quiet: bool
+    accepted: records.Accepted,
+    served: Served,
+    strategy: _Strategy,
+    position: Position | None,
+    *,
+    quiet: bool,
 ) -> Iterator[tuple[str, Scan]]:
     from esm2.marginals import Scan, in_turn, log_probabilities
 
     works = (((own, tokens), log_probabilities(tokens, strategy)) for own, tokens in accepted)
-    with passes.forwarding(served, quiet) as forward:
+    with passes.forwarding(served, quiet, position=position) as forward:
         for (record, tokens), table in in_turn(works, forward):
             yield record.id, Scan(tokens, table)
 

@@ -122,6 +122,7 @@ def score(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     max_residues: options.MaxResidues = options.LONGEST,
+    upper: options.Upper = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score variants of a protein: the log-odds of the mutant against the wild type.
@@ -138,6 +139,7 @@ def score(
     from esm2.variants import place
 
     wild_type = _wild_type(sequence, wt, given, shift)
+    wild_type = wild_type.upper() if upper else wild_type
     tokens = tokenize(wild_type, masks="none", max_residues=max_residues)
     sites = place(given.texts, tokens, shift, given.named)
     if sites.offset and shift == _AUTO:

@@ -80,6 +80,8 @@ def serve(**flags: Any) -> None:
 
     # uvicorn drains on SIGTERM and then raises it anew: that is a stop as wanted, not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with _told_whose(flags), ExitStack() as stack:
         # Before the models: a taken port shows at once.
         listening_on = (

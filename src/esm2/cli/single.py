@@ -12,10 +12,8 @@ interrupt takes away.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +36,7 @@ Fasta = Annotated[
     typer.Argument(
         metavar="FASTA",
         show_default=False,
-        help="A FASTA file with one protein, plain or compressed (gzip, xz, zstd), or - for"
+        help="A FASTA file with one protein, plain or compressed (gzip, xz, zstd, bzip2), or -"
         " standard input.",
     ),
 ]
@@ -56,7 +54,12 @@ _PICTURES = (".png", ".svg")
 
 
 def read(
-    fasta: str | None, sequence: str | None, max_residues: int, masks: Masks = "none"
+    fasta: str | None,
+    sequence: str | None,
+    max_residues: int,
+    masks: Masks = "none",
+    *,
+    upper: bool = False,
 ) -> Record:
     """The only record of a FASTA file, or a sequence as one.
 
@@ -83,18 +86,22 @@ def read(
                 "a second record; this command takes one protein, the functions of Python take"
                 " many (esm2.load), and so does `esm2 embed`",
             )
+    if upper:
+        (record,) = fasta_file.upper([record])
     tokenize(record.sequence, masks=masks, max_residues=max_residues)
     return record
 
 
 @contextmanager
-def writing(output: Path, option: str, endings: Sequence[str], fasta: str | None) -> Iterator[Path]:
+def writing(
+    output: Path, option: str, endings: Sequence[str], *fasta: str | None
+) -> Iterator[Path]:
     """A hidden file to write, which takes the place of `output` when the block ends well.
 
     Args:
         option: by which `output` was given.
         endings: that it may have.
-        fasta: the input, which must not be overwritten.
+        fasta: the inputs, which must not be overwritten.
 
     Yields:
         the path of the hidden file, with the same ending.
@@ -108,29 +115,38 @@ def writing(output: Path, option: str, endings: Sequence[str], fasta: str | None
             f"{output} has no ending that is known here; use {' or '.join(endings)}",
             param_hint=option,
         )
-    same = False
-    with suppress(OSError):  # one of them is not there: told elsewhere, or meant
-        same = fasta is not None and output.samefile(fasta)
-    if same:
-        raise typer.BadParameter(f"{output} is the input file", param_hint=option)
-    if not output.parent.is_dir():
-        reason = f"there is no directory {output.parent}; make it first"
-        raise FileError(output, "write", reason)
-    if output.is_dir():
-        raise FileError(output, "write", "it is a directory; name a file")
-    with _failing(output):
-        directory = Path(tempfile.mkdtemp(".part", ".esm2-", output.parent))
-    hidden = directory / output.name
-    try:
+    for path in filter(None, fasta):
+        same = False
+        with suppress(OSError):  # one of them is not there: told elsewhere, or meant
+            same = output.samefile(path)
+        if same:
+            raise typer.BadParameter(f"{output} is the input file", param_hint=option)
+    with written(output) as hidden:
         yield hidden
+
+
+@contextmanager
+def written(output: Path) -> Iterator[Path]:
+    """As `writing`, of any name that can be that of a file.
+
+    Raises:
+        FileError: there can be no such file.
+    """
+    from esm2 import store
+
+    place = store.target(output)
+    store.check_place(place, force=True)
+    with ExitStack() as stack:
         with _failing(output):
-            hidden.replace(output)
-    except FileError as error:
-        if error.path != str(hidden):
-            raise
-        raise FileError(output, "write", error.reason) from error
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+            hidden = stack.enter_context(store.beside(place))
+        try:
+            yield hidden
+            with _failing(output):
+                store.put(hidden, place)
+        except FileError as error:
+            if error.path != str(hidden):
+                raise
+            raise FileError(output, "write", error.reason) from error
 
 
 @contextmanager
@@ -142,7 +158,7 @@ def _failing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def drawing(picture: Path | None, dark: bool, fasta: str | None) -> Iterator[Path | None]:
+def drawing(picture: Path | None, dark: bool, *fasta: str | None) -> Iterator[Path | None]:
     """As `writing`, for a picture if there is to be one, and with what draws it installed.
 
     Raises:
@@ -153,7 +169,7 @@ def drawing(picture: Path | None, dark: bool, fasta: str | None) -> Iterator[Pat
     if picture is None:
         yield None
         return
-    with writing(picture, "--picture", _PICTURES, fasta) as hidden:
+    with writing(picture, "--picture", _PICTURES, *fasta) as hidden:
         import esm2.plots  # noqa: F401  a refusal comes before the computing
 
         yield hidden

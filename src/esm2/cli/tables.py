@@ -14,11 +14,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -223,20 +222,15 @@ def written(output: Path) -> Iterator[TextIO]:
             finally:
                 out.detach()  # which writes the rest, and leaves standard output open
         return
-    if output.is_dir():
-        raise FileError(output, "write", "it is a directory; name a file")
-    if not output.parent.is_dir():
-        reason = f"there is no directory {output.parent}; make it first"
-        raise FileError(output, "write", reason)
-    hidden = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        with _failing(output):
-            with hidden.open("wb") as plain, _as_text(_zipped(plain, output)) as out:
-                yield out
-            hidden.replace(output)
-    finally:
-        with suppress(OSError):
-            hidden.unlink(missing_ok=True)
+    from esm2.cli import single
+
+    with (
+        single.written(output) as hidden,
+        _failing(output),
+        hidden.open("wb") as plain,
+        _as_text(_zipped(plain, output)) as out,
+    ):
+        yield out
 
 
 def _zipped(plain: BinaryIO, output: Path) -> _Bytes:

@@ -1,9 +1,10 @@
 """What clients read from the environment, under the names that BioLM's own clients use.
 
-BIOLMAI_TOKEN          the token                        `esm2 embed --url`, ESM2_8M ... ESM2_3B
+ESM2_TOKEN             the token                        `esm2 embed --url`, ESM2_8M ... ESM2_3B
+BIOLMAI_TOKEN, BIOLM_TOKEN    the same, where there is no ESM2_TOKEN
 BIOLMAI_BASE_DOMAIN    http://host:port of the server   ESM2_8M ... ESM2_3B
 
-They are not called ESM2_*: those are settings of a server, which refuses any that it does not know.
+A server does not start where ESM2_TOKEN is set: it may be a misspelled ESM2_TOKENS.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from esm2.client.address import address as checked
 from esm2.client.wire import authorization
 from esm2.errors import SettingsError
 
-TOKEN = "BIOLMAI_TOKEN"  # noqa: S105  # the name of a variable
+TOKENS = ("ESM2_TOKEN", "BIOLMAI_TOKEN", "BIOLM_TOKEN")
+TOKEN = TOKENS[0]
 ADDRESS = "BIOLMAI_BASE_DOMAIN"
 
 #: Where `esm2 serve` listens unless told otherwise; where biolmai 0.1 looks with BIOLMAI_LOCAL.
@@ -24,15 +26,17 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 
 
 def token() -> str | None:
-    """The token, if there is one.
+    """The token, of the first variable that has one.
 
     Raises:
         SettingsError: it cannot stand in a header; it names the variable.
     """
-    given = os.environ.get(TOKEN) or None
-    with _named(TOKEN):
-        authorization(given)
-    return given
+    for name in TOKENS:
+        if given := os.environ.get(name):
+            with _named(name):
+                authorization(given)
+            return given
+    return None
 
 
 def address() -> str:

@@ -29,16 +29,19 @@ class Remote:
 
 
 @contextmanager
-def open_remote(url: str, model: str) -> Iterator[Remote]:
-    """One model of a server; the token is taken from BIOLMAI_TOKEN.
+def open_remote(url: str, model: str, token: str | None = None) -> Iterator[Remote]:
+    """One model of a server.
+
+    Args:
+        token: that of the environment unless given, see `environment.py`.
 
     Raises:
         SettingsError, UnknownModel, ModelNotServed, ServerUnreachable, UnexpectedReply.
         Unauthenticated: also while it is used.
     """
-    with Client(url, environment.token(), model=model, connections=_CONNECTIONS) as client:
+    with Client(url, token or environment.token(), model=model, connections=_CONNECTIONS) as client:
         try:
             yield Remote(client.decided, client.submit)
         except Unauthenticated as error:
-            told = f"{error} (here, put it into the variable {environment.TOKEN})"
+            told = f"{error} (here: --token, or the variable {environment.TOKEN})"
             raise Unauthenticated(told) from error

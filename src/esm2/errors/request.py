@@ -33,11 +33,12 @@ class InvalidSequence(RequestError):
 
     code = "request.invalid_sequence"
 
-    def __init__(self, position: int, letter: str) -> None:
+    def __init__(self, position: int, letter: str, advice: str = "") -> None:
         self.position = position
         self.letter = letter
         super().__init__(
-            f"residue {position + 1} is {letter!r}, which ESM-2 has no token for; {_advice(letter)}"
+            f"residue {position + 1} is {letter!r}, which ESM-2 has no token for;"
+            f" {advice or _advice(letter)}"
         )
 
 
@@ -46,6 +47,8 @@ def _advice(letter: str) -> str:
         return "remove white space and line ends"
     if letter.islower():
         return "write residues in upper case"
+    if letter.isdigit():
+        return "remove numbers"
     if letter == "*":
         return "remove stop codons"
     if letter == "<":

@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from esm2.alphabet import TOKENS, doubt, first_mask, tokenize
+from esm2.alphabet import TOKENS, first_mask, letters, tokenize
 from esm2.errors import (
     InvalidRequest,
     InvalidVariant,
@@ -37,6 +37,7 @@ from esm2.errors import (
     TooMuchWork,
 )
 from esm2.marginals import Strategy, Work, scores
+from esm2.oddities import WHY, oddity
 from esm2.scoring import Double
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
@@ -291,8 +292,8 @@ def doubts(sequences: Sequence[Tokens]) -> str:
     """What has to be said of sequences that are hardly proteins; empty where nothing has."""
     found: dict[str, list[str]] = {}
     for number, tokens in enumerate(sequences):
-        if why := doubt(tokens):
-            found.setdefault(why, []).append(f"{number}")
+        if odd := oddity("".join(letters(tokens))):
+            found.setdefault(WHY[odd], []).append(f"{number}")
     return "; ".join(f"items {', '.join(_first(own))}: {why}" for why, own in found.items())
 
 

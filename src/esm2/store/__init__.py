@@ -24,6 +24,7 @@ import numpy as np
 from esm2.errors import FileError, MissingExtra
 from esm2.store.journal import Journal
 from esm2.store.place import check_place, rejects_path, replaced, work_directory
+from esm2.store.placing import beside, put, target
 from esm2.store.run import KINDS, Entry, Kept, Run
 
 __all__ = [
@@ -35,13 +36,16 @@ __all__ = [
     "Journal",
     "Kept",
     "Run",
+    "beside",
     "check_place",
     "commit",
     "commit_rejects",
     "duplicates",
     "find",
+    "put",
     "rejects_path",
     "replaced",
+    "target",
     "work_directory",
 ]
 
@@ -130,7 +134,7 @@ def commit(output: Path, journal: Journal, meta: Mapping[str, object]) -> list[s
         notes = write(assembled, journal, meta)
         _settle(assembled)
         commit_rejects(output, journal)
-        assembled.replace(output)
+        put(assembled, output)
     except OSError as error:
         with suppress(OSError):
             assembled.unlink(missing_ok=True)
@@ -149,7 +153,7 @@ def commit_rejects(output: Path, journal: Journal) -> None:
     if journal.rejected:
         _, copy = journal.assembled
         shutil.copyfile(journal.rejects, copy)
-        copy.replace(rejects)
+        put(copy, rejects)
     else:  # an earlier run's would be mistaken for this one's
         rejects.unlink(missing_ok=True)
 

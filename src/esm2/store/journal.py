@@ -384,7 +384,8 @@ def _whole(entry: Entry, parts: Sequence[tuple[BinaryIO, int]]) -> bool:
 
 def _as_fasta(record: Record, reason: str) -> bytes:
     """A record that `fasta.read` reads again with the sequence that it has."""
-    header = " ".join(f"{record.header} [line {record.line}: {reason}]".split("\n"))
+    place = f"{record.source}, line" if record.source else "line"
+    header = " ".join(f"{record.header} [{place} {record.line}: {reason}]".split("\n"))
     indent = " " * record.sequence.startswith((">", ";"))
     stop = "*" * record.sequence.endswith("*")  # one is removed when it is read
     return f">{header}\n{indent}{record.sequence}{stop}\n".encode()

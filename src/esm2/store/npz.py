@@ -2,6 +2,9 @@
 
     n records, D dimensions, k layers
     ├── ids              (n,)      text, in input order, repeated ids included
+    │   or ids_utf8      (b,)      uint8, UTF-8 text of one id a line, where an id is so long that
+    │                              `ids` would be larger than the rest: each of its cells has room
+    │                              for the longest
     ├── lengths          (n,)      int64, residues of each record
     ├── used, windows    (n,)      int64, what its embedding is of; only with --long
     ├── layers           (k,)      int64, ascending, 0 (embedding) .. N (last)
@@ -40,13 +43,28 @@ ARRAY_OF = {
 
 _FLOAT = "<f4"
 _INT = "<i8"
+_LONGEST_ID = 256  # characters
 
 
 def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
-    """Write the file; nothing has to be said about it."""
+    """Write the file.
+
+    Returns:
+        what has to be said of ids.
+    """
+    longest = max((len(entry.id) for entry in kept.entries()), default=1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        if longest <= _LONGEST_ID:
+            _write_ids(archive, kept, longest)
+        else:
+            _write_array(archive, "ids_utf8", np.frombuffer(ids_utf8(kept), np.uint8))
         _write_arrays(archive, kept, meta)
-    return []
+    if longest <= _LONGEST_ID:
+        return []
+    return [
+        f"an id has {longest:,} characters, so there is no array `ids`, which would have room for"
+        ' as many in each row: ids = bytes(x["ids_utf8"]).decode().split("\\n")'
+    ]
 
 
 def shape(kept: Kept, kind: str) -> tuple[int, ...]:
@@ -75,11 +93,18 @@ def offsets(kept: Kept) -> NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(column(kept, lambda entry: entry.used))))
 
 
-def _write_arrays(archive: zipfile.ZipFile, kept: Kept, meta: Mapping[str, object]) -> None:
-    width = max((len(entry.id) for entry in kept.entries()), default=1)
+def ids_utf8(kept: Kept) -> bytes:
+    """One id a line."""
+    return "\n".join(entry.id for entry in kept.entries()).encode()
+
+
+def _write_ids(archive: zipfile.ZipFile, kept: Kept, width: int) -> None:
     with _member(archive, "ids", f"<U{width}", (kept.count,)) as out:
         for entry in kept.entries():
             out.write(entry.id.encode("utf-32-le").ljust(4 * width, b"\0"))
+
+
+def _write_arrays(archive: zipfile.ZipFile, kept: Kept, meta: Mapping[str, object]) -> None:
     for name, values in numbers(kept).items():
         _write_array(archive, name, values)
     _write_array(archive, "layers", np.array(kept.run.layers, _INT))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from esm2.errors import FileError
+from esm2.store import placing
 
 
 def work_directory(output: Path) -> Path:
@@ -28,8 +29,11 @@ def replaced(output: Path, source: str) -> Path | None:
     return None
 
 
-def check_place(output: Path) -> None:
-    """Refuse a name under which there could be no file.
+def check_place(output: Path, *, force: bool) -> None:
+    """Refuse a name under which there could be no file; clear what dead runs have left beside it.
+
+    Args:
+        force: a file that is there may be written over.
 
     Raises:
         FileError: why.
@@ -42,8 +46,16 @@ def check_place(output: Path) -> None:
         reason = "it is a directory; name a file"
     elif not os.access(parent, os.W_OK | os.X_OK):
         reason = f"no permission to write in {parent}"
+    elif output.exists():
+        if not output.is_file():
+            reason = "it is there, and not an ordinary file"
+        elif not force:
+            reason = "it is there already; --force writes over it"
+        elif not os.access(output, os.W_OK):
+            reason = "it is write-protected"
     if reason:
         raise FileError(output, "write", reason)
+    placing.clear(parent)
 
 
 def make_work_directory(directory: Path, ours: set[str], needed: str) -> bool:

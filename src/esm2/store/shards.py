@@ -158,7 +158,7 @@ class Part:
         return entry, data
 
     def _damaged(self, what: str) -> FileError:
-        return FileError(self.path, "merge", f"{what} is damaged; make it again with --restart")
+        return FileError(self.path, "merge", f"{what} is damaged; make it again with --force")
 
 
 def _array(opened: ExitStack, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
