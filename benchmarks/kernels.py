@@ -1,12 +1,12 @@
 """The CPU's kernels side by side: speed, loading, and memory after many packs of many lengths.
 
-Protocol. Random checkpoints of official shapes, float32. Speed: the kernels in turn, five rounds,
-60 proteins of log-normal length (median 300, 40 to 1022, seed 0), mean embeddings, packs of 4096
+Protocol. Random checkpoints of official shapes, float32. Speed: the kernels in turn, three rounds,
+20 proteins of log-normal length (median 300, 40 to 1022, seed 0), mean embeddings, packs of 4096
 tokens; the fastest round of each. Loading: a process for each, the file in the page cache. Memory:
 a process for each, `--packs` packs of 1 to 8 proteins of random length, resident memory after a
 tenth of them and at the end.
 
-    python -m benchmarks.kernels [--packs 2000]
+    python -m benchmarks.kernels [--packs 600]
 
 Writes benchmarks/results/kernels.json, of which `make docs` makes a table in docs/numerics.md.
 """
@@ -32,7 +32,7 @@ from esm2.catalog import find
 RESULT = Path(__file__).parent / "results" / "kernels.json"
 SPEED = ("esm2-8m", "esm2-150m")
 LOADING = ("esm2-150m", "esm2-650m")
-ROUNDS = 5
+ROUNDS = 3
 
 
 def engine(directory: str, kernel: str):
@@ -53,7 +53,7 @@ def speed(directory: str, kernels: list[str]) -> dict[str, float]:
     """Kernel -> residues a second."""
     engines = {kernel: engine(directory, kernel) for kernel in kernels}
     layers = next(iter(engines.values())).decided.shape.layers
-    lengths = np.random.default_rng(0).lognormal(np.log(300), 0.5, 60).clip(40, 1022).astype(int)
+    lengths = np.random.default_rng(0).lognormal(np.log(300), 0.5, 20).clip(40, 1022).astype(int)
     asked = sorted((request(int(n), layers) for n in lengths), key=lambda own: len(own.tokens))
     best = dict.fromkeys(kernels, 0.0)
     for _ in range(ROUNDS):
@@ -115,7 +115,7 @@ def main() -> None:
     from esm2.engine.engine import kernels_for
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--packs", type=int, default=2000)
+    parser.add_argument("--packs", type=int, default=600)
     parser.add_argument("--apart", nargs="+")
     options = parser.parse_args()
     if options.apart:

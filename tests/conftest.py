@@ -18,9 +18,10 @@ if TYPE_CHECKING:  # torch and fair-esm are imported by the tests that use them
 
 _SEED = 7
 
-# A shell that runs the suite in the background makes it ignore Ctrl-C, and so would every program
-# that the tests start and interrupt.
+# A shell that runs the suite in the background makes it ignore Ctrl-C, nohup the end of a session,
+# and so would every program that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import esm2
 from esm2 import alphabet, runtime
@@ -147,6 +148,9 @@ def test_compressed_input_gives_the_mean_of_the_last_layer_quietly(
 
 def test_custom_weights_are_called_custom(embed, tmp_path):
     shutil.copytree(runtime.DEMO_DIRECTORY, tmp_path / "mine")
+    weights = load_file(tmp_path / "mine/model.safetensors")
+    weights["lm_head.bias"] = weights["lm_head.bias"] + np.float16(1)
+    save_file(weights, tmp_path / "mine/model.safetensors")
     run = embed("-", "-o", "x.npz", "--model", "mine=mine", stdin=b">a\nMKT\n")
     assert run.returncode == 0, run.stderr
     assert re.search(r"mine on .*; not the published weights$", told(run)[-1])

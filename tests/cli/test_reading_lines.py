@@ -22,7 +22,11 @@ def names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("proteins.npz", "out.npz", "OUT.npz"):
         write(tmp_path / name, run(), MADE)
-    return {"numpy": np, "json": json}
+    own = {"numpy": np, "json": json}
+    yield own
+    for value in own.values():
+        if isinstance(value, np.lib.npyio.NpzFile):
+            value.close()
 
 
 def check(embedding: dict[str, np.ndarray]) -> None:

@@ -144,7 +144,7 @@ def test_from_sigterm_on_it_is_not_ready_finishes_what_it_has_and_then_ends():
 
 def test_a_wedged_worker_does_not_keep_it_from_stopping():
     body = json.dumps(alone("MKTAYIAKQR")).encode()
-    head = f"POST {ENCODE} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {ENCODE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     with serving("--grace-seconds", "1") as server:
         [worker] = children(server)
         os.kill(worker, signal.SIGSTOP)

@@ -233,7 +233,7 @@ def test_a_server_that_stays_silent_is_given_up(patient, waits):
         return means(request)
 
     with scripted(answer) as server:
-        with pytest.raises(ServerUnreachable, match=r"it was silent for 2\.0 s"):
+        with pytest.raises(ServerUnreachable, match=r"it was silent for 2 s"):
             embed(server, patient, timeout=2.0)
         enough.set()
         assert len(server.asked) == 1

@@ -42,18 +42,21 @@ class InvalidSequence(RequestError):
         )
 
 
+_LETTERS = "the letters are ACDEFGHIKLMNPQRSTVWY, X B U Z O, '-' and '.'"
+
+
 def _advice(letter: str) -> str:
     if letter.isspace():
         return "remove white space and line ends"
     if letter.islower():
         return "write residues in upper case"
     if letter.isdigit():
-        return "remove numbers"
+        return f"remove numbers; {_LETTERS}"
     if letter == "*":
         return "remove stop codons"
     if letter == "<":
         return "the only word in angle brackets is <mask>"
-    return "the letters are ACDEFGHIKLMNPQRSTVWY, X B U Z O, '-' and '.'; X stands for any residue"
+    return f"{_LETTERS}; X stands for any residue"
 
 
 class SequenceTooLong(RequestError):
