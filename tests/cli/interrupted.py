@@ -11,7 +11,6 @@ have come to its end when it is stopped.
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -23,16 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.cli import warm
+from tests.cli.warm import ENVIRONMENT
 from tests.proteins import residues
 
 MAIN = "from esm2.cli import main; main()"
-#: The same on a disk that is full when a file has this many bytes.
-FULL = (
-    "import resource, sys\n"
-    "limit = int(sys.argv.pop(1))\n"
-    "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n" + MAIN
-)
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2"}
 _TICK = 0.002  # seconds
 
 
@@ -63,15 +57,7 @@ def run(directory: Path, *arguments: object, stdin: bytes = b"", full_at: int = 
     Args:
         full_at: bytes of a file at which the disk is full; 0 for never.
     """
-    code = [FULL, str(full_at)] if full_at else [MAIN]
-    done = subprocess.run(
-        [sys.executable, "-c", *code, *map(str, arguments)],
-        cwd=directory,
-        input=stdin,
-        capture_output=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
+    done = warm.run(directory, *arguments, stdin=stdin, largest_file=full_at)
     return Done(done.returncode, done.stdout, done.stderr.decode().splitlines())
 
 
@@ -125,6 +111,10 @@ class Process:
     def stop(self, how: signal.Signals) -> Done:
         """Send a signal, and wait for the end."""
         self._process.send_signal(how)
+        return self.end()
+
+    def end(self) -> Done:
+        """Wait for the end."""
         stdout, stderr = self._process.communicate()
         return Done(self._process.returncode, stdout, stderr.decode().splitlines())
 

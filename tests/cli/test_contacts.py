@@ -13,6 +13,7 @@ import pytest
 import esm2
 from esm2 import structure
 from esm2.numerics import MORE
+from tests.cli import warm
 from tests.near import assert_near
 from tests.pdbfiles import SEQUENCE, chain_text
 
@@ -33,6 +34,8 @@ def command(tmp_path):
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
+        if code == MAIN and limit is None:
+            return warm.run_text(tmp_path, *arguments, stdin=stdin)
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
             cwd=tmp_path,

@@ -21,6 +21,7 @@ from esm2 import alphabet, runtime
 from esm2.catalog import DEMO_SLUG
 from esm2.numerics import MORE
 from esm2.types import ForwardRequest, Want
+from tests.cli import warm
 from tests.cli.interrupted import Process
 from tests.near import assert_near, assert_same
 
@@ -41,14 +42,7 @@ def embed(tmp_path):
     """Run the command in an empty directory."""
 
     def run(*arguments, stdin=b""):
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "2"},
-        )
+        return warm.run(tmp_path, "embed", *arguments, stdin=stdin)
 
     return run
 

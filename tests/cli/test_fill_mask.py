@@ -1,9 +1,6 @@
 """`esm2 fill-mask` as a person runs it, and `Model.fill_mask`."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,8 +9,8 @@ import esm2
 from esm2.alphabet import AMINO_ACIDS
 from esm2.errors import InvalidSequence, MaskMissing
 from esm2.numerics import SCORE
+from tests.cli import warm
 
-COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()", "fill-mask"]
 SEQUENCE = "MKT<mask>YIAKQ<mask>G"
 POSITIONS = (4, 10)
 
@@ -21,15 +18,7 @@ POSITIONS = (4, 10)
 @pytest.fixture
 def fill_mask(tmp_path):
     def run(*arguments, stdin=None):
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "2"},
-        )
+        return warm.run_text(tmp_path, "fill-mask", *arguments, stdin=stdin)
 
     return run
 

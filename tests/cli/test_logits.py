@@ -1,9 +1,6 @@
 """`esm2 logits` as a person runs it: the numbers of the model, and what it refuses."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,23 +8,14 @@ import pytest
 import esm2
 from esm2.alphabet import AMINO_ACIDS
 from esm2.numerics import MORE
+from tests.cli import warm
 from tests.near import assert_near, assert_same
-
-COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()", "logits"]
 
 
 @pytest.fixture
 def logits(tmp_path):
     def run(*arguments, stdin=None):
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=tmp_path,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "2"},
-        )
+        return warm.run_text(tmp_path, "logits", *arguments, stdin=stdin)
 
     return run
 

@@ -11,7 +11,7 @@ import pytest
 
 import esm2
 from esm2.alphabet import AMINO_ACIDS
-from tests.cli.interrupted import Done, run
+from tests.cli.interrupted import Done, Process, run
 from tests.near import assert_scores
 from tests.proteins import residues
 
@@ -101,7 +101,8 @@ def test_what_draws_is_missed_before_anything_is_computed(scan, tmp_path):
     for package in ("matplotlib", "torch"):
         (tmp_path / f"{package}.py").write_text("raise ModuleNotFoundError")
     before = files(tmp_path)
-    done = scan("one.fasta", "-o", "x.csv", "--picture", "p.png")
+    with Process(tmp_path, "scan", "one.fasta", "-o", "x.csv", "--picture", "p.png") as process:
+        done = process.end()
     assert done.status == 1
     assert "'matplotlib>=3.9'" in done.told[-1]
     assert done.told[-1].endswith("[settings.missing_extra]")
