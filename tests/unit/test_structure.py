@@ -150,7 +150,11 @@ def test_a_chain_is_named_where_there_are_several(chain):
         ("x.pdb", b"HEADER    nothing\nEND\n", "it cannot be read as PDB"),
         ("x.cif", b"data_x\nloop_\n_a.b\n", "it cannot be read as mmCIF"),
         ("x.bcif", b"not this", "it cannot be read as BinaryCIF"),
-        ("x.pdb.gz", gzip.compress(b"ATOM" * 999)[:-9], "the compressed data is damaged or cut"),
+        (
+            "x.pdb.gz",
+            gzip.compress(b"ATOM" * 999, mtime=0)[:-9],
+            "the compressed data is damaged or cut",
+        ),
         ("x.xyz", b"", "its ending is none of .pdb, .ent, .cif, .mmcif, .bcif"),
         (
             "x.pdb",
