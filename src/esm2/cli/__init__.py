@@ -77,6 +77,10 @@ app.command("doctor")(doctor.doctor)
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 _ended_by: list[int] = []
 
+# An exception that comes here leaves a lock taken for ever, and threads that wait for it.
+_CHANGING_HANDS = (threading.Condition.__enter__.__code__, threading.Condition.__exit__.__code__)
+_SOON = 0.001  # seconds
+
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
@@ -107,11 +111,20 @@ def _end_as_by_ctrl_c() -> None:
     for number in _ENDS:
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # some send it twice
-    _ended_by.append(number)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if frame and frame.f_code in _CHANGING_HANDS:
+        signal.signal(signal.SIGALRM, lambda _, later: _interrupt(number, later))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)
+        return
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)
+    else:
+        signal.signal(number, signal.SIG_IGN)  # some send it twice
+        _ended_by.append(number)
     raise KeyboardInterrupt
 
 
