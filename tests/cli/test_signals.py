@@ -40,8 +40,10 @@ def number(request, monkeypatch):
 def test_a_signal_that_comes_while_a_lock_changes_hands_interrupts_when_it_has(number):
     entered = []
 
+    condition = threading.Condition(LockInterrupted(number))
+
     def wait():
-        with threading.Condition(LockInterrupted(number)):
+        with condition:
             entered.append(True)
             assert not threading.Event().wait(PATIENCE)
 
