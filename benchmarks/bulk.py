@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed import machine
-from esm2 import fasta, store
+from esm2 import files
 from esm2.catalog import DEMO_SLUG
+from esm2.files import fasta
 from esm2.runtime import DEMO_DIRECTORY
 from esm2.types import Outputs, Record
 
@@ -79,7 +80,7 @@ def rival(source: Path, directory: Path) -> None:
 
 def million(work: Path, records: int = 1_000_000) -> None:
     """Keep and write embeddings of synthetic records, in this process."""
-    run = store.Run(
+    run = files.Run(
         model=DEMO_SLUG,
         weights_sha256="0" * 64,
         weights_kind="demo",
@@ -94,13 +95,13 @@ def million(work: Path, records: int = 1_000_000) -> None:
         keys="id",
     )
     vector = np.random.default_rng(0).random(192, np.float32)
-    with store.Journal(work / "million.h5", run) as journal:
+    with files.Journal(work / "million.h5", run) as journal:
         for i in range(records):
             name = f"sp|P{i:07d}|SYNTHETIC"
             record = Record(name, f"{name} a protein", "MKTAYIAKQR", 2 * i + 1)
             journal.add(record, Outputs(mean={6: vector}), length=10, used=10, windows=1)
-        store.duplicates(journal)
-        store.commit(work / "million.h5", journal, {"esm2": "benchmark"})
+        files.duplicates(journal)
+        files.commit(work / "million.h5", journal, {"esm2": "benchmark"})
 
 
 def sample(source: Path, target: Path, count: int) -> dict[str, int]:

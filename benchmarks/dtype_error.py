@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import esm2
-from esm2 import fasta
 from esm2.alphabet import AMINO_ACIDS
+from esm2.files import fasta
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "dtype_error.json"

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from esm2 import store
+from esm2 import files
 from esm2.types import Float, Outputs, Record
 
 DIM = 4
 META = {"esm2": "1.2.3", "model": "esm2-demo", "source": "β.fasta", "layers": [6]}
 SEVERAL = {"include": ("mean", "per_token", "bos"), "layers": (0, 2, 6)}
 
-_RUN = store.Run(
+_RUN = files.Run(
     model="esm2-demo",
     weights_sha256="0123456789abcdef" * 4,
     weights_kind="demo",
@@ -37,7 +37,7 @@ _RUN = store.Run(
 )
 
 
-def run(format: str = ".npz", **changes: Any) -> store.Run:
+def run(format: str = ".npz", **changes: Any) -> files.Run:
     """A run; by default the mean of layer 6."""
     return replace(_RUN, format=format, **changes)
 
@@ -58,7 +58,7 @@ def protein(length: int, seed: int = 0) -> str:
     return "".join(random.Random(f"{length} {seed}").choices("LAGVSERTIDPKQNFYMHWC", k=length))
 
 
-def row(of: store.Run, name: str, residues: int = 3, line: int = 1, **changes: Any) -> Row:
+def row(of: files.Run, name: str, residues: int = 3, line: int = 1, **changes: Any) -> Row:
     """A record of a name with random numbers, those of the same name and line always the same."""
     noise = np.random.default_rng([residues, line, *name.encode()])
 
@@ -72,12 +72,12 @@ def row(of: store.Run, name: str, residues: int = 3, line: int = 1, **changes: A
     return replace(Row(record, outputs, residues), **changes)
 
 
-def rows(of: store.Run, names: Sequence[str]) -> list[Row]:
+def rows(of: files.Run, names: Sequence[str]) -> list[Row]:
     """Records of these names, of 1, 2, 3, 4, 1, ... residues, on lines 1, 3, 5, ..."""
     return [row(of, name, 1 + i % 4, 2 * i + 1) for i, name in enumerate(names)]
 
 
-def keep(journal: store.Journal, made: Iterable[Row]) -> None:
+def keep(journal: files.Journal, made: Iterable[Row]) -> None:
     """Enter them into a journal."""
     for own in made:
         length = len(own.record.sequence)
@@ -87,11 +87,11 @@ def keep(journal: store.Journal, made: Iterable[Row]) -> None:
             journal.add(own.record, own.outputs, length=length, used=own.used, windows=own.windows)
 
 
-def write(path: Path, of: store.Run, made: Iterable[Row]) -> list[str]:
+def write(path: Path, of: files.Run, made: Iterable[Row]) -> list[str]:
     """Make the file; what has to be said about it."""
-    with store.Journal(path, of) as journal:
+    with files.Journal(path, of) as journal:
         keep(journal, made)
-        return store.commit(path, journal, META)
+        return files.commit(path, journal, META)
 
 
 def names(directory: Path) -> list[str]:

@@ -5,8 +5,8 @@
     application    bulk  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
-    core           types  alphabet  arguments  budget  catalog  errors  fasta  scoring  variants
-                   marginals  windows  watch  fairqueue  numerics  hosts  oddities  oneprocess  bar
+    core           types  alphabet  arguments  budget  catalog  errors  science  windows  watch
+                   fairqueue  numerics  hosts  oddities  oneprocess  bar
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,10 +29,10 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet arguments bar budget catalog errors fairqueue fasta hosts oddities"
-        " oneprocess scoring variants marginals numerics windows watch",
+        "types alphabet arguments bar budget catalog errors fairqueue hosts numerics oddities"
+        " oneprocess science watch windows",
     ),
-    ("executors", "engine worker cluster hub settings store tokens verify plots structure"),
+    ("executors", "engine worker cluster files hub settings tokens verify plots"),
     ("batching", "batcher cache"),
     ("application", "bulk service stream"),
     ("composition", "runtime"),
@@ -52,9 +52,9 @@ KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
 #: Where a foreign package may be imported. The core has numpy and, before Python 3.14, zstd.
 HOMES = {
     "numpy": set(LEVEL),
-    "backports": {"fasta", "server"},
-    "compression": {"fasta", "server"},
-    "_typeshed": {"fasta"},
+    "backports": {"files", "server"},
+    "compression": {"files", "server"},
+    "_typeshed": {"files"},
     "torch": {"engine"},
     "safetensors": {"engine"},
     "ray": {"cluster"},
@@ -68,12 +68,12 @@ HOMES = {
     "fastapi_swagger": {"server"},
     "starlette": {"server", "cli"},
     "prometheus_client": {"server"},
-    "orjson": {"server", "store"},
-    "h5py": {"store"},
-    "pyarrow": {"store"},
+    "orjson": {"files", "server"},
+    "h5py": {"files"},
+    "pyarrow": {"files"},
     "matplotlib": {"plots"},
     "logomaker": {"plots"},
-    "biotite": {"structure"},
+    "biotite": {"science"},
     "uvicorn": {"cli"},
     "h11": {"cli"},
     "typer": {"cli"},

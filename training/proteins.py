@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2 import fasta
 from esm2.alphabet import AMINO_ACID_COLUMNS, MASK, tokenize
+from esm2.files import fasta
 
 _HOMOLOGUES = Path(__file__).with_name("homologues.txt")
 

@@ -23,16 +23,18 @@ from typing import Self, TypeVar, overload
 
 import numpy as np
 
-from esm2 import bulk, marginals, stream
+from esm2 import bulk, stream
 from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all
 from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
 from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import RequestError
-from esm2.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.oneprocess import OneProcess
 from esm2.runtime import Spec, custom_spec, open_model, parse_spec
-from esm2.scoring import Double, Guess, check_top_k, guesses
+from esm2.science import marginals
+from esm2.science.marginals import Scan, ScanStrategy, Strategy, Work
+from esm2.science.scoring import Double, Guess, check_top_k, guesses
+from esm2.science.variants import Offset, place
 from esm2.types import (
     ByLayer,
     Decided,
@@ -44,7 +46,6 @@ from esm2.types import (
     Record,
     Want,
 )
-from esm2.variants import Offset, place
 
 # Enough that the batcher's packs are full while results are taken out in order.
 _PACKS_IN_FLIGHT = 8

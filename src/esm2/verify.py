@@ -27,7 +27,7 @@ from esm2.alphabet import AMINO_ACID_COLUMNS, residue_tokens
 from esm2.catalog import SLUGS, Shape, find
 from esm2.errors import ContactsUnavailable, LogitsUnavailable, NoReference
 from esm2.numerics import published
-from esm2.scoring import log_prob
+from esm2.science.scoring import log_prob
 from esm2.types import OUTPUTS, Executor, ForwardRequest, Outputs, Want
 
 Array = NDArray[np.float64]

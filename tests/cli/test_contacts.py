@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import esm2
-from esm2 import structure
 from esm2.numerics import MORE
+from esm2.science import structure
 from tests.cli import warm
 from tests.near import assert_near
 from tests.pdbfiles import SEQUENCE, chain_text

@@ -1,7 +1,7 @@
 """How far a command has come, where there is no terminal."""
 
 from esm2.cli import progress
-from esm2.fasta import Position
+from esm2.files.fasta import Position
 
 
 def test_a_line_every_thirty_seconds_says_how_much_is_done_and_how_long_it_takes(capsys):

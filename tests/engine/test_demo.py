@@ -20,7 +20,7 @@ from esm2.engine.engine import Engine
 from esm2.errors import CheckpointError
 from esm2.numerics import TRANSFORMERS
 from esm2.runtime import DEMO_DIRECTORY, open_model
-from esm2.scoring import log_prob
+from esm2.science.scoring import log_prob
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import SHAPES, random_fair_esm
 from tests.near import differences

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from esm2.alphabet import AMINO_ACIDS
-from esm2.scoring import log_softmax
+from esm2.science.scoring import log_softmax
 
 # The start of human H-Ras.
 HRAS = "MTEYKLVVVGAGGVGKSALTIQLIQNHFVDEYDPTIEDSYRKQVVIDGETCLLDILDTAGQ"

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import esm2
-from esm2 import scoring
 from esm2.alphabet import tokenize
 from esm2.catalog import DEMO_SLUG
 from esm2.errors import (
@@ -19,6 +18,7 @@ from esm2.errors import (
     UnknownModel,
 )
 from esm2.numerics import FAIR_ESM
+from esm2.science import scoring
 from tests.checkpoints import save_fair_esm
 from tests.near import assert_near, assert_same, assert_scores
 from tests.oracles import fair_esm_outputs

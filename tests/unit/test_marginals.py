@@ -16,12 +16,12 @@ import torch
 import transformers
 
 import esm2
-from esm2 import marginals
 from esm2.alphabet import AMINO_ACIDS, MASK, tokenize
 from esm2.errors import InvalidRequest, MaskNotAllowed
-from esm2.marginals import in_turn
+from esm2.science import marginals
+from esm2.science.marginals import in_turn
+from esm2.science.variants import place
 from esm2.types import ForwardRequest, Outputs
-from esm2.variants import place
 from tests.near import assert_scores
 from tests.proteins import residues
 

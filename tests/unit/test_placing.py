@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from esm2.errors import FileError
-from esm2.store import placing
+from esm2.files import placing
 
 
 def test_what_a_dead_run_has_left_is_cleared_and_what_a_live_one_has_is_not(tmp_path):

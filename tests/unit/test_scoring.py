@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
-from esm2.marginals import Scan
-from esm2.scoring import (
+from esm2.science.marginals import Scan
+from esm2.science.scoring import (
     conservation,
     entropy,
     log_prob,

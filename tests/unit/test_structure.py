@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from biotite.structure.io import pdb, pdbx
 
-from esm2 import structure
 from esm2.errors import FileError, InvalidStructure
+from esm2.science import structure
 from tests.pdbfiles import ATOMS, SEQUENCE, THREE, chain_text, hairpin, residue
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "structures"
@@ -183,7 +183,7 @@ def test_without_biotite_the_extra_is_named(tmp_path):
     code = (
         "import sys; sys.modules['biotite'] = None\n"
         "from pathlib import Path\n"
-        "from esm2 import structure\n"
+        "from esm2.science import structure\n"
         "from esm2.errors import MissingExtra\n"
         "try: structure.read_chain(Path('x.pdb'))\n"
         "except MissingExtra as error: print(error)"

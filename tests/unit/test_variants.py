@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from esm2.alphabet import tokenize
 from esm2.errors import InvalidRequest, InvalidVariant, OffsetNotFound
-from esm2.variants import parse, place, reverted
+from esm2.science.variants import parse, place, reverted
 from tests.proteins import residues
 
 DMS = Path(__file__).parents[1] / "data" / "dms"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from esm2.structure import Precision
+    from esm2.science.structure import Precision
     from esm2.types import Float
 
     Truth = tuple[NDArray[np.bool_], NDArray[np.bool_]]
@@ -112,7 +112,7 @@ def contacts(
 
 
 def _structure(pdb: Path, chain: str | None, sequence: str, quiet: bool) -> Truth:
-    from esm2 import structure
+    from esm2.science import structure
 
     found = structure.read_chain(pdb, chain)
     truth, known = structure.true_contacts(found, structure.align(found, sequence))
@@ -125,7 +125,7 @@ def _structure(pdb: Path, chain: str | None, sequence: str, quiet: bool) -> Trut
 
 
 def _save_pairs(path: Path, values: Float, separation: int, top: int | None) -> None:
-    from esm2.structure import ranked_pairs
+    from esm2.science.structure import ranked_pairs
 
     i, j = (index[:top] for index in ranked_pairs(values, separation))
     cells = zip((i + 1).astype(str), (j + 1).astype(str), single.texts(values[i, j]), strict=True)
@@ -143,7 +143,7 @@ def _draw(values: Float, structure: Truth | None, image: Path, title: str, dark:
 
 
 def _print_precisions(values: Float, structure: Truth) -> None:
-    from esm2.structure import precisions
+    from esm2.science.structure import precisions
 
     print(f"{'range':8}{'apart':>8}{'contacts':>10}{'P@L':>8}{'P@L/2':>8}{'P@L/5':>8}")
     for row in precisions(values, *structure):

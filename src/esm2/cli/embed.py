@@ -1,6 +1,6 @@
 """`esm2 embed`: embeddings of every record of FASTA files, into a file of the format it is named.
 
-    FASTA ──fasta.read──> bulk.embed ──> store.Journal ──> OUT.h5, OUT.h5.rejects.fasta
+    FASTA ──fasta.read──> bulk.embed ──> files.Journal ──> OUT.h5, OUT.h5.rejects.fasta
                              │    └── submit: a model in this process, or with --url a server's
                              └── a record that cannot be embedded: told, kept with the rejects
 
@@ -24,9 +24,9 @@ from esm2.cli import options
 
 if TYPE_CHECKING:
     from esm2.client.remote import Remote
+    from esm2.files import Format
+    from esm2.files.shards import Shard
     from esm2.runtime import Served
-    from esm2.store import Format
-    from esm2.store.shards import Shard
     from esm2.types import Record
 
 _KINDS = ("mean", "per_token", "bos")
@@ -147,7 +147,7 @@ def embed(
     residues of all records end to end: record i is rows offsets[i]:offsets[i + 1].
     """
     if output != _STDOUT:  # what a link points to is meant, and may be where there is room
-        from esm2.store import target
+        from esm2.files import target
 
         output = target(output)
     source = options.source(fasta)
@@ -159,11 +159,11 @@ def embed(
     if long == "window" and "bos" in kinds:
         raise typer.BadParameter("each window has a BOS of its own", param_hint="--long")
 
-    from esm2 import fasta as fasta_file
     from esm2.cli.embed_run import Job
-    from esm2.fasta import Position
-    from esm2.store import Run
-    from esm2.store.shards import OwnRecords
+    from esm2.files import Run
+    from esm2.files import fasta as fasta_file
+    from esm2.files.fasta import Position
+    from esm2.files.shards import OwnRecords
 
     position = Position()
     with closing(fasta_file.read_all(fasta, position)) as records:
@@ -252,9 +252,9 @@ def _format(
     Raises:
         FileError, MissingExtra: there could be no such file here; nothing has been computed yet.
     """
-    from esm2 import store
+    from esm2 import files
 
-    format = store.FORMATS[".jsonl"] if output == _STDOUT else store.find(output)
+    format = files.FORMATS[".jsonl"] if output == _STDOUT else files.find(output)
     problem = None
     if format is None:
         problem = (
@@ -265,7 +265,7 @@ def _format(
         problem = objection
     else:
         for path in fasta:
-            if written := store.replaced(output, path):
+            if written := files.replaced(output, path):
                 problem = f"{written} is the input file"
     if format is None or problem:
         raise typer.BadParameter(problem or "", param_hint="--output")
@@ -273,13 +273,13 @@ def _format(
         raise typer.BadParameter("only an .h5 has datasets to name", param_hint="--h5-key")
     format.load()
     if output != _STDOUT:
-        store.check_place(output, force=force)
+        files.check_place(output, force=force)
     return format
 
 
 def _part(output: Path, shard: str | None) -> tuple[Path, Shard | None]:
     """Where the part of a run goes, and which it is; without --shard, all of it."""
-    from esm2.store import shards
+    from esm2.files import shards
 
     if shard is None:
         return output, None

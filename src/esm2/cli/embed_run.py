@@ -25,10 +25,10 @@ from esm2.oddities import Oddities
 if TYPE_CHECKING:
     from esm2.bulk import Embedded
     from esm2.client.remote import Remote
-    from esm2.fasta import Position
+    from esm2.files import Entry, Journal, Run
+    from esm2.files.fasta import Position
+    from esm2.files.shards import OwnRecords
     from esm2.runtime import Served
-    from esm2.store import Entry, Journal, Run
-    from esm2.store.shards import OwnRecords
     from esm2.types import Decided, Outputs, Record, Want
 
 # Packs' worth of records in flight: the engine always finds a full pack waiting.
@@ -61,10 +61,10 @@ class Job:
 
     def to_file(self, output: Path, records: Iterator[Record], restart: bool) -> int:
         """Embed into a file, going on with what an earlier run kept."""
-        from esm2 import store
+        from esm2 import files
 
         records = self.oddities.watch(records)
-        with store.Journal(output, self.run, restart=restart) as journal, kept(journal):
+        with files.Journal(output, self.run, restart=restart) as journal, kept(journal):
             deque(self.replay(journal, records), maxlen=0)
             speed = self.work(journal, records, lambda _item, _outputs: None)
             if not journal.count and self.run.shard is None:
@@ -73,9 +73,9 @@ class Job:
                     f"no record of {self.source} could be embedded ({journal.rejected} rejected);"
                     f" {output} was not written"
                 )
-            duplicates = store.duplicates(journal)
+            duplicates = files.duplicates(journal)
             shortened = self.shortened(journal)
-            notes = store.commit(output, journal, self._meta())
+            notes = files.commit(output, journal, self._meta())
         _report_duplicates(duplicates)
         for note in (*shortened, *notes):
             say(f"{output}: {note}")
@@ -125,7 +125,7 @@ class Job:
 
     def to_standard_output(self, records: Iterator[Record]) -> int:
         """A line of JSON for each record that can be embedded, as soon as it is done."""
-        from esm2.store import text
+        from esm2.files import text
 
         refusals = Refusals(self.source, strict=self.strict)
         written = 0
@@ -200,12 +200,12 @@ class Job:
 
     def end(self, output: Path, journal: Journal, speed: str) -> int:
         """Tell what was done; the exit status of the command."""
-        from esm2 import store
+        from esm2 import files
 
         decided = self.served.decided
         note = f"; {decided.caveat}" if decided.caveat else ""
         if journal.rejected:
-            rejects = store.rejects_path(output)
+            rejects = files.rejects_path(output)
             note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
         odd = self.oddities.told()
         if journal.rejected or odd or not self.quiet:

@@ -29,7 +29,7 @@ from esm2.errors import FileError, RequestError
 
 if TYPE_CHECKING:
     from esm2.bulk import Embedded
-    from esm2.store import Journal
+    from esm2.files import Journal
     from esm2.types import Outputs, Record
 
 _KINDS = {"mean": "mean", "per_tok": "per_token", "bos": "bos", "contacts": "contacts"}
@@ -51,10 +51,10 @@ def extract(
     parser = _parser()
     given = parser.parse_args(arguments or [])
 
-    from esm2 import fasta as fasta_file
-    from esm2 import store
+    from esm2 import files
     from esm2.cli.embed_run import Job, kept
-    from esm2.fasta import Position
+    from esm2.files import fasta as fasta_file
+    from esm2.files.fasta import Position
     from esm2.local import spec
     from esm2.runtime import open_model
     from esm2.types import Want
@@ -63,7 +63,7 @@ def extract(
     directory: Path = given.output_dir
     if directory.name in {"", ".."}:  # what goes beside it is named after it
         directory = directory.resolve()
-    if written := store.replaced(directory, given.fasta_file):
+    if written := files.replaced(directory, given.fasta_file):
         parser.error(f"{written} is the input file")
     with closing(fasta_file.read(given.fasta_file, position)) as records:
         first = next(records)
@@ -76,7 +76,7 @@ def extract(
             decided = served.decided
             kinds = tuple(_KINDS[word] for word in _KINDS if word in given.include)
             decided.check(Want((), **dict.fromkeys(kinds, True)))
-            run = store.Run(
+            run = files.Run(
                 model=decided.slug,
                 weights_sha256=decided.weights_sha256,
                 weights_kind=decided.weights_kind,
@@ -96,17 +96,17 @@ def extract(
             if given.upper:
                 everything = fasta_file.upper(everything)
             everything = job.oddities.watch(everything)
-            with store.Journal(directory, run, keep=(), restart=given.restart) as journal:
+            with files.Journal(directory, run, keep=(), restart=given.restart) as journal:
                 with kept(journal):
-                    files = _Files(directory)
+                    placed = _Files(directory)
                     for entry in job.replay(journal, everything):
                         if not entry.reason:
-                            files.expect(entry.header, entry.line, journal)
-                    speed = job.work(journal, everything, files.write)
+                            placed.expect(entry.header, entry.line, journal)
+                    speed = job.work(journal, everything, placed.write)
                     shortened = job.shortened(journal)
-                    store.commit_rejects(directory, journal)
+                    files.commit_rejects(directory, journal)
                 journal.discard()
-    for note in (*shortened, *files.notes()):
+    for note in (*shortened, *placed.notes()):
         say(f"{directory}: {note}")
     return job.end(directory, journal, speed)
 
@@ -136,7 +136,7 @@ class _Files:
             RequestError: its label cannot name a file, or its place is taken.
             FileError: the disk is full, or failed.
         """
-        from esm2 import store
+        from esm2 import files
         from esm2.runtime import save_pt
 
         label = _label(item.record.header, item.record.line)
@@ -150,7 +150,7 @@ class _Files:
                 path.parent.mkdir(parents=True, exist_ok=True)
             save_pt(part, _content(label, outputs))
             with _placing():
-                store.put(part, store.target(path))
+                files.put(part, files.target(path))
         except OSError as error:
             with suppress(OSError):
                 part.unlink(missing_ok=True)

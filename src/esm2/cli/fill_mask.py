@@ -16,7 +16,7 @@ import typer
 from esm2.cli import options, single
 
 if TYPE_CHECKING:
-    from esm2.scoring import Guess
+    from esm2.science.scoring import Guess
 
 _HEADER = ["position", "rank", "residue", "probability"]
 _AMINO_ACIDS = 20

@@ -1,6 +1,6 @@
 """`esm2 merge`: the parts of a run that was shared out, as the one file that it would have made.
 
-PART.npz ... ──shards.merged──> store.Journal ──> store.commit ──> OUT.h5, OUT.h5.rejects.fasta
+PART.npz ... ──shards.merged──> files.Journal ──> files.commit ──> OUT.h5, OUT.h5.rejects.fasta
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ def merge(
 
     Exit status: 0 all records, 1 nothing was written, 3 written with records left out.
     """
-    from esm2 import store
-    from esm2.store import shards
+    from esm2 import files
+    from esm2.files import shards
 
-    output = store.target(output)
-    format = store.find(output)
+    output = files.target(output)
+    format = files.find(output)
     if format is None:
-        message = f"{output} has no ending that is known here: {', '.join(store.FORMATS)}"
+        message = f"{output} has no ending that is known here: {', '.join(files.FORMATS)}"
         raise typer.BadParameter(message, param_hint="--output")
     if h5_key is not None and format.suffix != ".h5":
         raise typer.BadParameter("only an .h5 has datasets to name", param_hint="--h5-key")
     for path in parts:
-        if written := store.replaced(output, str(path)):
+        if written := files.replaced(output, str(path)):
             message = f"{written} is one of the parts"
             raise typer.BadParameter(message, param_hint="--output")
     format.load()
-    store.check_place(output, force=force)
+    files.check_place(output, force=force)
     with ExitStack() as stack:
         opened = [stack.enter_context(shards.Part(path)) for path in parts]
         shards.check(opened)
@@ -69,16 +69,16 @@ def merge(
         if objection := format.objection(run.include, len(run.layers)):
             raise typer.BadParameter(objection, param_hint="--output")
         meta = {k: v for k, v in opened[0].meta.items() if k not in shards.DESCRIBED}
-        with store.Journal(output, run, restart=True) as journal:
+        with files.Journal(output, run, restart=True) as journal:
             for entry, data in shards.merged(opened):
                 journal.take(entry, data)
             count, residues, rejected = journal.count, journal.residues, journal.rejected
-            notes = store.commit(output, journal, meta)
+            notes = files.commit(output, journal, meta)
     for note in notes:
         say(f"{output}: {note}")
     if not quiet or rejected:
         left_out = (
-            f"; {counted(rejected, 'record')} left out, see {store.rejects_path(output)}"
+            f"; {counted(rejected, 'record')} left out, see {files.rejects_path(output)}"
             if rejected
             else ""
         )

@@ -10,9 +10,9 @@ from esm2.cli import progress
 from esm2.cli.options import say
 
 if TYPE_CHECKING:
-    from esm2.fasta import Position
-    from esm2.marginals import Work
+    from esm2.files.fasta import Position
     from esm2.runtime import Served
+    from esm2.science.marginals import Work
     from esm2.types import Decided, ForwardRequest, Outputs
 
     Forward = Callable[[Iterator[ForwardRequest]], Iterator[Outputs]]

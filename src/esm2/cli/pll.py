@@ -62,9 +62,9 @@ def pll(
     source = options.source(fasta)
     tables.check_output(output, None, "--output")
 
-    from esm2 import fasta as fasta_file
-    from esm2 import marginals, scoring
     from esm2.alphabet import residue_tokens
+    from esm2.files import fasta as fasta_file
+    from esm2.science import marginals, scoring
 
     work = marginals.log_prob if approximate else marginals.pll
     names = ["log_prob"] if approximate else ["pll", "pseudo_perplexity"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from esm2.cli.options import say
 
 if TYPE_CHECKING:
-    from esm2.fasta import Position
+    from esm2.files.fasta import Position
 
 #: The line, of the seconds since the command began.
 Line = Callable[[float], str]

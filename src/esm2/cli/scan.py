@@ -21,9 +21,9 @@ from esm2.cli.options import counted, say, shown
 from esm2.errors import RequestError
 
 if TYPE_CHECKING:
-    from esm2.fasta import Position
-    from esm2.marginals import Scan
+    from esm2.files.fasta import Position
     from esm2.runtime import Served
+    from esm2.science.marginals import Scan
     from esm2.types import Record
 
 _Strategy = Literal["masked-marginals", "wt-marginals"]
@@ -83,7 +83,7 @@ def scan(
     source = options.source(fasta)
     _check_usage(output, matrix, picture)
 
-    from esm2 import fasta as fasta_file
+    from esm2.files import fasta as fasta_file
 
     with ExitStack() as stack:
         image = stack.enter_context(single.drawing(picture, dark, *fasta))
@@ -144,7 +144,7 @@ def _scans(
     *,
     quiet: bool,
 ) -> Iterator[tuple[str, Scan]]:
-    from esm2.marginals import Scan, in_turn, log_probabilities
+    from esm2.science.marginals import Scan, in_turn, log_probabilities
 
     works = (((own, tokens), log_probabilities(tokens, strategy)) for own, tokens in accepted)
     with passes.forwarding(served, quiet, position=position) as forward:

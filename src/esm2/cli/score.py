@@ -134,9 +134,9 @@ def score(
     shift = _offset(offset)
     given = _given(variant, variants, mutant_column, spearman, wild_type_given=bool(sequence or wt))
 
-    from esm2 import marginals
     from esm2.alphabet import tokenize
-    from esm2.variants import place
+    from esm2.science import marginals
+    from esm2.science.variants import place
 
     wild_type = _wild_type(sequence, wt, given, shift)
     wild_type = wild_type.upper() if upper else wild_type
@@ -228,7 +228,7 @@ def _wild_type(
 
 
 def _only_record(path: Path) -> str:
-    from esm2 import fasta
+    from esm2.files import fasta
 
     with closing(fasta.read(path)) as records:
         first = next(records)
@@ -241,7 +241,7 @@ def _only_record(path: Path) -> str:
 
 def _reverted(given: _Given, mutated: Sequence[str], offset: int) -> str:
     """The wild type that every row gives once its mutations are undone."""
-    from esm2.variants import parse, reverted
+    from esm2.science.variants import parse, reverted
 
     found = None
     for number, (text, own) in enumerate(zip(given.texts, mutated, strict=True)):
@@ -270,7 +270,7 @@ def _correlation(
 ) -> str:
     import numpy as np
 
-    from esm2.scoring import spearman
+    from esm2.science.scoring import spearman
 
     numbers = np.array([_number(text) for text in measured])
     there = np.isfinite(numbers)

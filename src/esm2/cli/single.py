@@ -68,8 +68,8 @@ def read(
         InvalidFasta: the file has several records.
         RequestError: the sequence cannot be used.
     """
-    from esm2 import fasta as fasta_file
     from esm2.alphabet import tokenize
+    from esm2.files import fasta as fasta_file
     from esm2.types import Record
 
     if (fasta is None) == (sequence is None):
@@ -132,17 +132,17 @@ def written(output: Path) -> Iterator[Path]:
     Raises:
         FileError: there can be no such file.
     """
-    from esm2 import store
+    from esm2 import files
 
-    place = store.target(output)
-    store.check_place(place, force=True)
+    place = files.target(output)
+    files.check_place(place, force=True)
     with ExitStack() as stack:
         with _failing(output):
-            hidden = stack.enter_context(store.beside(place))
+            hidden = stack.enter_context(files.beside(place))
         try:
             yield hidden
             with _failing(output):
-                store.put(hidden, place)
+                files.put(hidden, place)
         except FileError as error:
             if error.path != str(hidden):
                 raise

@@ -32,9 +32,9 @@ from esm2.client.batches import Batch, batches, checked
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry, seconds_asked
 from esm2.errors import InvalidRequest, ServerUnreachable
-from esm2.marginals import Strategy
 from esm2.oneprocess import OneProcess
-from esm2.scoring import Guess, check_top_k, guesses
+from esm2.science.marginals import Strategy
+from esm2.science.scoring import Guess, check_top_k, guesses
 from esm2.types import (
     Decided,
     Encoded,

@@ -23,9 +23,9 @@ from esm2.client.aio import AsyncClient
 from esm2.client.background import Background
 from esm2.client.retry import Retry
 from esm2.client.wire import Call, Reply
-from esm2.marginals import Strategy
 from esm2.oneprocess import OneProcess
-from esm2.scoring import Guess
+from esm2.science.marginals import Strategy
+from esm2.science.scoring import Guess
 from esm2.types import Decided, Encoded, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")

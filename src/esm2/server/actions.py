@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from esm2.scoring import Double, log_prob
+from esm2.science.scoring import Double, log_prob
 from esm2.server.bodies import (
     EncodeBody,
     LogProbBody,

@@ -36,13 +36,13 @@ from esm2.errors import (
     TooManySubstitutions,
     TooMuchWork,
 )
-from esm2.marginals import Strategy, Work, scores
 from esm2.oddities import WHY, oddity
-from esm2.scoring import Double
+from esm2.science.marginals import Strategy, Work, scores
+from esm2.science.scoring import Double
+from esm2.science.variants import SEPARATORS, place
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, OutputName, Want
-from esm2.variants import SEPARATORS, place
 
 Tokens = NDArray[np.uint8]
 

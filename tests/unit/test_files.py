@@ -8,8 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from esm2 import fasta, store
+from esm2 import files
 from esm2.errors import FileError
+from esm2.files import fasta
 from esm2.types import Outputs, Record
 from tests.storing import META, Row, keep, names, row, rows, run, write
 
@@ -32,23 +33,23 @@ def bad(name="bad", sequence="MKt", line=9, reason="residue 3 is 't'"):
 
 
 def test_the_file_appears_only_when_it_is_complete_and_nothing_else_stays(path):
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         keep(journal, rows(run(), ["a", "b"]))
         assert names(path.parent) == ["out.npz.part"]
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
         assert names(path.parent) == ["out.npz"]
     assert names(path.parent) == ["out.npz"]
 
 
 def test_an_older_file_and_its_rejects_stay_until_the_new_one_is_complete(path):
     path.write_bytes(b"older")
-    rejects = store.rejects_path(path)
+    rejects = files.rejects_path(path)
     rejects.write_bytes(b">older\nMKt\n")
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         keep(journal, rows(run(), ["a"]))
         assert path.read_bytes() == b"older"
         assert rejects.read_bytes() == b">older\nMKt\n"
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
     assert ids(path) == ["a"]
     assert not rejects.exists()  # they were not this run's
 
@@ -72,33 +73,33 @@ def test_the_sequence_of_a_reject_is_read_again_as_it_was(path, sequence):
 
 
 def test_repeated_ids_are_told_in_the_order_in_which_they_came(path):
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         keep(journal, [*rows(run(), ["b", "a", "c", "a", "b", "a", "d"]), bad("d"), bad("c")])
-        found = store.duplicates(journal)
+        found = files.duplicates(journal)
     assert list(found.items()) == [("b", 2), ("a", 3)]
 
 
 def test_a_file_that_cannot_be_written_keeps_the_journal(path):
     path.mkdir()  # behind our back: `check_place` refuses it before
     made = rows(run(), ["a", "b"])
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         keep(journal, made)
         with pytest.raises(FileError, match=r"cannot write .*out\.npz: "):
-            store.commit(path, journal, META)
+            files.commit(path, journal, META)
     assert names(path) == []
     path.rmdir()
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         assert journal.resumed == 2
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
     assert ids(path) == ["a", "b"]
     assert names(path.parent) == ["out.npz"]
 
 
 def test_a_file_left_half_assembled_does_not_matter(path):
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         keep(journal, rows(run(), ["a"]))
         (journal.directory / "assembled").write_bytes(b"x" * 100_000)
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
     write(path.with_name("other.npz"), run(), rows(run(), ["a"]))
     assert path.read_bytes() == path.with_name("other.npz").read_bytes()
 
@@ -118,14 +119,14 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, name, reason):
     (tmp_path / "directory.npz").mkdir()
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileError, match=reason):
-        store.check_place(tmp_path / name, force=False)
+        files.check_place(tmp_path / name, force=False)
     assert names(tmp_path) == ["directory.npz", "file"]
 
 
 def test_a_name_that_is_too_long_is_refused_before_any_row(tmp_path):
     with (
         pytest.raises(FileError, match="File name too long"),
-        store.Journal(tmp_path / ("x" * 300 + ".npz"), run()),
+        files.Journal(tmp_path / ("x" * 300 + ".npz"), run()),
     ):
         pytest.fail("it was opened")
     assert names(tmp_path) == []
@@ -135,14 +136,14 @@ def test_a_name_that_is_too_long_is_refused_before_any_row(tmp_path):
 def test_a_directory_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(FileError, match="no permission to write"):
-        store.check_place(tmp_path / "out.npz", force=False)
+        files.check_place(tmp_path / "out.npz", force=False)
 
 
 # A limit on the size of files is what a test can have in place of a full disk.
 FULL = """
 import resource, sys
 from pathlib import Path
-from esm2 import store
+from esm2 import files
 from esm2.errors import FileError
 from tests.storing import META, keep, rows, run
 path, where, keys, kind = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
@@ -151,12 +152,12 @@ made = rows(of, [f"record-{i}" for i in range(300)])
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 try:
-    with store.Journal(path, of) as journal:
+    with files.Journal(path, of) as journal:
         if where == "while adding":
             limit(4_000)
         keep(journal, made)
         limit(2_000)
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
 except FileError as error:
     print(error)
 """
@@ -166,7 +167,7 @@ except FileError as error:
 @pytest.mark.parametrize(
     ("format", "keys", "kind"),
     [
-        *((format, "id", "mean") for format in store.FORMATS),
+        *((format, "id", "mean") for format in files.FORMATS),
         (".h5", "biotrainer", "mean"),
         (".h5", "id", "per_token"),
     ],
@@ -188,11 +189,11 @@ def test_a_full_disk_is_told_in_one_sentence_and_costs_nothing(tmp_path, where, 
 
     of = run(format, keys=keys, include=(kind,))
     made = rows(of, [f"record-{i}" for i in range(300)])
-    with store.Journal(path, of) as journal:
+    with files.Journal(path, of) as journal:
         assert 0 < journal.resumed <= 300
         assert (journal.resumed == 300) == (where == "while writing")
         keep(journal, made[journal.resumed :])
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
     write(tmp_path / f"whole{format}", of, made)
     assert path.read_bytes() == (tmp_path / f"whole{format}").read_bytes()
 
@@ -208,12 +209,12 @@ def test_memory_does_not_grow_with_the_records(path):
     )
     tracemalloc.start()
     try:
-        with store.Journal(path, of) as journal:
+        with files.Journal(path, of) as journal:
             for i in range(20_000):
                 own = Record(f"record-{i}", record.header, record.sequence, i + 1)
                 journal.add(own, outputs, length=5, used=5, windows=1)
-            assert store.duplicates(journal) == {}
-            store.commit(path, journal, META)
+            assert files.duplicates(journal) == {}
+            files.commit(path, journal, META)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from esm2.store import npz
-from esm2.store.run import KINDS, Kept
+from esm2.files import npz
+from esm2.files.run import KINDS, Kept
 
 
 def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:

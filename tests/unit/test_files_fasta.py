@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esm2 import fasta
 from esm2.errors import FileError, InvalidFasta
+from esm2.files import fasta
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from esm2.errors import FileError, MissingExtra
-from esm2.store.journal import Journal
-from esm2.store.place import check_place, rejects_path, replaced, work_directory
-from esm2.store.placing import beside, put, target
-from esm2.store.run import KINDS, Entry, Kept, Run
+from esm2.files.journal import Journal
+from esm2.files.place import check_place, rejects_path, replaced, work_directory
+from esm2.files.placing import beside, put, target
+from esm2.files.run import KINDS, Entry, Kept, Run
 
 __all__ = [
     "FORMATS",
@@ -90,7 +90,7 @@ class Format:
             MissingExtra: the package that it takes is not installed.
         """
         try:
-            module = import_module(f"esm2.store.{self.module}")
+            module = import_module(f"esm2.files.{self.module}")
         except ModuleNotFoundError as error:
             raise MissingExtra(self.package, self.extra) from error
         write: Write = getattr(module, self.function)

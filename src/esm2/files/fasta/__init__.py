@@ -26,8 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from esm2.errors import FileError, InvalidFasta
-from esm2.fasta import foreign
-from esm2.fasta.content import DAMAGE, STDIN, Position, opened, text, total_size
+from esm2.files.fasta import foreign
+from esm2.files.fasta.content import DAMAGE, STDIN, Position, opened, text, total_size
 from esm2.types import Record
 
 __all__ = ["STDIN", "Position", "read", "read_all", "upper"]

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from esm2 import fasta
 from esm2.errors import InvalidFasta
+from esm2.files import fasta
 
 FASTQ = b"@r1\nACGT\n+\nIIII\n"
 

@@ -24,9 +24,9 @@ from typing import IO, Any
 import numpy as np
 
 from esm2.errors import FileError
-from esm2.store import lines
-from esm2.store.npz import ARRAY_OF
-from esm2.store.run import KINDS, Entry, Run
+from esm2.files import lines
+from esm2.files.npz import ARRAY_OF
+from esm2.files.run import KINDS, Entry, Run
 from esm2.types import Record
 
 Shard = tuple[int, int]

@@ -32,7 +32,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5p, h5s, h5t
 
-from esm2.store.run import Entry, Kept
+from esm2.files.run import Entry, Kept
 from esm2.types import Float
 
 FORMAT_VERSION = 1

@@ -27,11 +27,11 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2 import scoring
 from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, MASK, letters, residue_tokens
-from esm2.scoring import Double
+from esm2.science import scoring
+from esm2.science.scoring import Double
+from esm2.science.variants import Sites
 from esm2.types import Float, ForwardRequest, Outputs, Want
-from esm2.variants import Sites
 
 Strategy = Literal["masked-marginals", "wt-marginals", "pppl"]
 #: Those that give every substitution of a protein at once.

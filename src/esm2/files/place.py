@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from esm2.errors import FileError
-from esm2.store import placing
+from esm2.files import placing
 
 
 def work_directory(output: Path) -> Path:

@@ -33,7 +33,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.store.run import KINDS, Entry, Kept
+from esm2.files.run import KINDS, Entry, Kept
 
 ARRAY_OF = {
     "mean": "embeddings",

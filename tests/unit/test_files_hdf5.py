@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from esm2 import store
+from esm2 import files
 from tests.storing import DIM, META, protein, row, rows, run, write
 
 H5 = run(".h5")
@@ -15,15 +15,15 @@ H5 = run(".h5")
 @pytest.fixture
 def made(tmp_path):
     """Rows -> the file of them, open."""
-    files = []
+    opened = []
 
     def make(of, rows_of_it):
         write(tmp_path / "out.h5", of, rows_of_it)
-        files.append(h5py.File(tmp_path / "out.h5"))
-        return files[-1]
+        opened.append(h5py.File(tmp_path / "out.h5"))
+        return opened[-1]
 
     yield make
-    for file in files:
+    for file in opened:
         file.close()
 
 
@@ -172,7 +172,7 @@ def test_a_name_that_hdf5_cannot_hold_does_not_cost_the_file(made, name):
     assert len(file) == 2
 
 
-@pytest.mark.parametrize("keys", store.KEYS)
+@pytest.mark.parametrize("keys", files.KEYS)
 @pytest.mark.parametrize("kind", ["mean", "per_token"])
 def test_the_same_rows_give_the_same_bytes(tmp_path, keys, kind):
     of = run(".h5", keys=keys, include=(kind,))

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from esm2.store.run import Kept
+from esm2.files.run import Kept
 from esm2.types import Float
 
 _GROUP_BYTES = 1 << 24

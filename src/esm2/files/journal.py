@@ -26,9 +26,9 @@ from typing import IO, BinaryIO, NoReturn, Self
 import numpy as np
 
 from esm2.errors import CannotResume, FileError
-from esm2.store import lines
-from esm2.store.place import make_work_directory, refuse_foreign, work_directory
-from esm2.store.run import KINDS, Entry, Run
+from esm2.files import lines
+from esm2.files.place import make_work_directory, refuse_foreign, work_directory
+from esm2.files.run import KINDS, Entry, Run
 from esm2.types import Float, Outputs, Record
 
 _JOURNAL = "journal.jsonl"

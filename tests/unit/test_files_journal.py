@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from esm2 import store
+from esm2 import files
 from esm2.errors import CannotResume, FileError
 from esm2.types import Outputs, Record
 from tests.storing import META, Row, keep, names, rows, run
@@ -39,7 +39,7 @@ def content(directory):
 @pytest.fixture
 def kept(path):
     """The directory of an interrupted run, and its files as they are."""
-    with store.Journal(path, BOTH) as journal:
+    with files.Journal(path, BOTH) as journal:
         keep(journal, some_rows())
     return journal.directory, content(journal.directory)
 
@@ -48,7 +48,7 @@ def ends(path):
     """How long each file is after 0, 1, 2, ... records."""
     found = []
     for count in range(11):
-        with store.Journal(path.with_name("prefix.npz"), BOTH, restart=True) as journal:
+        with files.Journal(path.with_name("prefix.npz"), BOTH, restart=True) as journal:
             keep(journal, some_rows()[:count])
             found.append({name: len(data) for name, data in content(journal.directory).items()})
     return found
@@ -57,7 +57,7 @@ def ends(path):
 def resumed(path):
     """How many records a journal believes in; each of them is as it was made."""
     made = some_rows()
-    with store.Journal(path, BOTH) as journal:
+    with files.Journal(path, BOTH) as journal:
         count = journal.resumed
         inputs = iter([own.record for own in made])
         entries = list(journal.replay(inputs))
@@ -152,7 +152,7 @@ def test_a_damaged_first_line_is_refused_and_nothing_is_lost(path, kept):
         damaged = bytearray(journal)
         damaged[place] ^= 4
         (directory / "journal.jsonl").write_bytes(damaged)
-        with pytest.raises(FileError), store.Journal(path, BOTH):
+        with pytest.raises(FileError), files.Journal(path, BOTH):
             pytest.fail("it was opened")
         assert content(directory) == {**whole, "journal.jsonl": bytes(damaged)}
 
@@ -160,9 +160,9 @@ def test_a_damaged_first_line_is_refused_and_nothing_is_lost(path, kept):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from esm2 import store
+from esm2 import files
 from tests.storing import keep, rows, run
-with store.Journal(Path(sys.argv[1]), run()) as journal:
+with files.Journal(Path(sys.argv[1]), run()) as journal:
     keep(journal, rows(run(), ["a", "b", "c"]))
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -171,7 +171,7 @@ with store.Journal(Path(sys.argv[1]), run()) as journal:
 def test_what_was_kept_outlives_its_process_and_so_does_not_the_lock(path):
     killed = subprocess.run([sys.executable, "-c", KILLED, path], check=False)
     assert killed.returncode == -signal.SIGKILL
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         assert journal.resumed == 3
 
 
@@ -197,7 +197,7 @@ def test_what_was_kept_outlives_its_process_and_so_does_not_the_lock(path):
 )
 def test_another_run_is_refused_with_the_difference(path, kept, changes, difference):
     other = run(**{"include": BOTH.include, **changes})
-    with pytest.raises(CannotResume, match=difference) as caught, store.Journal(path, other):
+    with pytest.raises(CannotResume, match=difference) as caught, files.Journal(path, other):
         pytest.fail("it was opened")
     assert "--restart" in str(caught.value)
     assert caught.value.code == "file.cannot_resume"
@@ -208,7 +208,7 @@ def test_another_version_is_refused(path, kept):
     directory, whole = kept
     changed = whole["journal.jsonl"].replace(b'directory":2', b'directory":3')
     (directory / "journal.jsonl").write_bytes(changed)
-    with pytest.raises(CannotResume, match="this version of esm2"), store.Journal(path, BOTH):
+    with pytest.raises(CannotResume, match="this version of esm2"), files.Journal(path, BOTH):
         pytest.fail("it was opened")
 
 
@@ -233,7 +233,7 @@ def test_an_input_that_was_changed_is_refused(path, kept, change, difference):
     records = [own.record for own in some_rows()]
     records[3:] = [change(records[3]), *records[4:]] if change else []
     with (
-        store.Journal(path, BOTH) as journal,
+        files.Journal(path, BOTH) as journal,
         pytest.raises(CannotResume, match=difference),
     ):
         list(journal.replay(iter(records)))
@@ -242,24 +242,24 @@ def test_an_input_that_was_changed_is_refused(path, kept, change, difference):
 
 def test_a_record_may_stand_on_another_line(path, kept):
     moved = [Record(r.id, r.header, r.sequence, 99) for r in (own.record for own in some_rows())]
-    with store.Journal(path, BOTH) as journal:
+    with files.Journal(path, BOTH) as journal:
         assert len(list(journal.replay(iter(moved)))) == 10
 
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_two_at_a_time_are_refused(path, kept, restart):
-    with store.Journal(path, BOTH):
-        second = store.Journal(path, BOTH, restart=restart)
+    with files.Journal(path, BOTH):
+        second = files.Journal(path, BOTH, restart=restart)
         with pytest.raises(CannotResume, match="another process is writing it now"), second:
             pytest.fail("it was opened")
     assert content(kept[0]) == kept[1]
-    with store.Journal(path, BOTH) as journal:
+    with files.Journal(path, BOTH) as journal:
         assert journal.resumed == 10
 
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize(
-    "files",
+    "present",
     [
         {"thesis.txt": b"mine"},
         {"mean": b"\0" * 16},
@@ -269,24 +269,24 @@ def test_two_at_a_time_are_refused(path, kept, restart):
     ],
     ids=["a file", "a file of our names", "a diary", "a journal of others", "an empty journal"],
 )
-def test_a_directory_that_is_not_ours_is_refused_and_left_alone(path, files, restart):
-    directory = store.work_directory(path)
+def test_a_directory_that_is_not_ours_is_refused_and_left_alone(path, present, restart):
+    directory = files.work_directory(path)
     directory.mkdir()
-    for name, data in files.items():
+    for name, data in present.items():
         (directory / name).write_bytes(data)
     with (
         pytest.raises(FileError, match=r"out\.npz\.part"),
-        store.Journal(path, run(), restart=restart),
+        files.Journal(path, run(), restart=restart),
     ):
         pytest.fail("it was opened")
-    assert content(directory) == files
+    assert content(directory) == present
 
 
 def test_a_file_in_the_place_of_the_directory_is_named(path):
-    store.work_directory(path).write_bytes(b"mine")
-    with pytest.raises(FileError, match=r"out\.npz\.part"), store.Journal(path, run()):
+    files.work_directory(path).write_bytes(b"mine")
+    with pytest.raises(FileError, match=r"out\.npz\.part"), files.Journal(path, run()):
         pytest.fail("it was opened")
-    assert store.work_directory(path).read_bytes() == b"mine"
+    assert files.work_directory(path).read_bytes() == b"mine"
 
 
 # --- what is thrown away -------------------------------------------------------------------------
@@ -295,10 +295,10 @@ def test_a_file_in_the_place_of_the_directory_is_named(path):
 @pytest.mark.parametrize("other", [BOTH, run(layers=(0, 1))], ids=["the same run", "another"])
 def test_restart_begins_with_nothing(path, kept, other):
     made = rows(other, ["x"])
-    with store.Journal(path, other, restart=True) as journal:
+    with files.Journal(path, other, restart=True) as journal:
         assert (journal.resumed, journal.count, journal.rejected) == (0, 0, 0)
         keep(journal, made)
-        store.commit(path, journal, META)
+        files.commit(path, journal, META)
     with np.load(path) as found:
         assert found["ids"].tolist() == ["x"]
     assert names(path.parent) == ["out.npz"]
@@ -307,7 +307,7 @@ def test_restart_begins_with_nothing(path, kept, other):
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
 def test_a_directory_in_which_nothing_is_kept_is_removed(path, error):
     def opened():
-        with store.Journal(path, run()):
+        with files.Journal(path, run()):
             if error:
                 raise error
 
@@ -325,25 +325,25 @@ def test_an_error_or_an_interrupt_keeps_what_was_done(path, error, reason):
     (made,) = rows(run(), ["a"])
 
     def interrupted():
-        with store.Journal(path, run()) as journal:
+        with files.Journal(path, run()) as journal:
             keep(journal, [Row(made.record, made.outputs, made.used, reason=reason)])
             raise error
 
     with pytest.raises(error):
         interrupted()
-    with store.Journal(path, run()) as journal:
+    with files.Journal(path, run()) as journal:
         assert journal.resumed == 1
 
 
 NO_ROOM = """
 import resource, sys
 from pathlib import Path
-from esm2 import store
+from esm2 import files
 from esm2.errors import FileError
 from tests.storing import run
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
 try:
-    with store.Journal(Path(sys.argv[1]), run()):
+    with files.Journal(Path(sys.argv[1]), run()):
         raise AssertionError
 except FileError as error:
     print(error)
@@ -371,7 +371,7 @@ def test_a_run_killed_while_its_directory_was_made_can_be_gone_on_with(path, kep
 
 def test_rows_of_another_shape_are_our_own_bug(path):
     (made,) = rows(run(), ["a"])
-    with store.Journal(path, run()) as journal, pytest.raises(AssertionError):
+    with files.Journal(path, run()) as journal, pytest.raises(AssertionError):
         journal.add(
             made.record, Outputs(mean={6: np.zeros(5, np.float32)}), length=1, used=1, windows=1
         )
@@ -380,10 +380,10 @@ def test_rows_of_another_shape_are_our_own_bug(path):
 def test_files_are_as_private_as_the_person_wants(path):
     before = os.umask(0o077)
     try:
-        with store.Journal(path, run()) as journal:
+        with files.Journal(path, run()) as journal:
             keep(journal, rows(run(), ["a"]))
             modes = {entry.stat().st_mode & 0o077 for entry in journal.directory.iterdir()}
-            store.commit(path, journal, META)
+            files.commit(path, journal, META)
     finally:
         os.umask(before)
     assert modes == {0}

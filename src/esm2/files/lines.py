@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from esm2.store.run import Entry, Run
+from esm2.files.run import Entry, Run
 
 _TITLE = "esm2 work directory"
 _VERSION = 2

@@ -13,7 +13,7 @@ import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from esm2 import store
+from esm2 import files
 from esm2.types import Outputs
 from tests.storing import DIM, META, SEVERAL, Row, row, rows, run, write
 
@@ -113,7 +113,7 @@ def test_every_float32_comes_back_bit_for_bit(tmp_path, format, read):
     np.testing.assert_array_equal(found.view(np.uint32), numbers.view(np.uint32))
 
 
-@pytest.mark.parametrize("format", store.FORMATS)
+@pytest.mark.parametrize("format", files.FORMATS)
 def test_the_same_rows_give_the_same_bytes(tmp_path, format):
     of = run(format)
     for name in ("x", "y"):
@@ -297,12 +297,12 @@ def test_the_archive_is_stored_uncompressed_and_sound(tmp_path):
     ],
 )
 def test_a_format_objects_to_what_it_cannot_hold(format, include, layers, held):
-    objection = store.FORMATS[format].objection(include, layers)
+    objection = files.FORMATS[format].objection(include, layers)
     assert (objection is None) == held
     assert held or objection.startswith(f"{format} holds ")
 
 
 def test_a_format_is_found_by_the_ending_in_any_case(tmp_path):
-    assert store.find(tmp_path / "a.b.H5") is store.FORMATS[".h5"]
-    assert store.find(tmp_path / "npz") is None
-    assert store.find(tmp_path / "x.npz.gz") is None
+    assert files.find(tmp_path / "a.b.H5") is files.FORMATS[".h5"]
+    assert files.find(tmp_path / "npz") is None
+    assert files.find(tmp_path / "x.npz.gz") is None

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from esm2.store.run import KINDS, Entry, Kept, Run
+from esm2.files.run import KINDS, Entry, Kept, Run
 from esm2.types import Float, Outputs
 
 _WORDS = {
