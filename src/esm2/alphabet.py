@@ -27,6 +27,7 @@ from esm2.errors import (
     RequestError,
     SequenceTooLong,
 )
+from esm2.oddities import tell
 
 TOKENS: tuple[str, ...] = (
     *("<cls>", "<pad>", "<eos>", "<unk>"),
@@ -132,6 +133,8 @@ def tokenize_all(
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """Every sequence of a caller in Python with its tokens, or one refusal naming all faults.
 
+    What is hardly a protein is told (`oddities`).
+
     Raises:
         TypeError: it is nothing that holds strings in an order; `arguments.texts` has the rules.
         InvalidRequest: naming each faulty sequence as "sequences[i]".
@@ -147,6 +150,7 @@ def tokenize_all(
             tokenized.append((sequence, tokens))
     if faults:
         raise InvalidRequest(faults, codes.pop() if len(codes) == 1 else InvalidRequest.code)
+    tell([sequence for sequence, _ in tokenized])
     return tokenized
 
 

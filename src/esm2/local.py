@@ -317,7 +317,7 @@ class Model(OneProcess):
         """
         check_one_of(strategy, ScanStrategy, "strategy")
         tokens = tokenize(sequence, masks="none")
-        return Scan(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
+        return Scan.of(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
 
     def pll(self, sequences: Iterable[str]) -> Double:
         """Pseudo-log-likelihood of proteins: each residue masked in a pass of its own.

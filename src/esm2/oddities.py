@@ -7,11 +7,14 @@ MK-TAY.IA      "gaps"          of an alignment: ESM-2 has tokens for them, and r
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 from esm2.types import Record
+
+_log = logging.getLogger("esm2.oddities")
 
 Oddity = Literal["nucleotides", "nothing", "gaps"]
 
@@ -22,12 +25,24 @@ _SHARE = 0.95
 _DIFFERENT = 3
 _GAPS = "-."
 
-_SAID = {
-    "nucleotides": "look like DNA or RNA and were read as proteins (translate them first)",
-    "nothing": "have no residue that is known, only X and gaps",
-    "gaps": "have gaps, which were read as such (take them out of an alignment first)",
-}
+#: Of one kind, that a warning names.
+_MOST_NAMED = 20
 
+#: Of one record, and of several.
+_SAID = {
+    "nucleotides": (
+        "looks like DNA or RNA and was read as a protein (translate it first)",
+        "look like DNA or RNA and were read as proteins (translate them first)",
+    ),
+    "nothing": (
+        "has no residue that is known, only X and gaps",
+        "have no residue that is known, only X and gaps",
+    ),
+    "gaps": (
+        "has gaps, which were read as such (take them out of an alignment first)",
+        "have gaps, which were read as such (take them out of an alignment first)",
+    ),
+}
 
 #: The same of a single one.
 WHY = {
@@ -52,6 +67,18 @@ def oddity(sequence: str) -> Oddity | None:
     return "gaps" if gaps else None
 
 
+def tell(sequences: Sequence[str]) -> None:
+    """Tell a program which of its sequences are odd: a warning in the log, or on standard error."""
+    found: dict[Oddity, list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        if odd := oddity(sequence):
+            found.setdefault(odd, []).append(index)
+    for odd, places in found.items():
+        more = f" and {len(places) - _MOST_NAMED:,} more" if len(places) > _MOST_NAMED else ""
+        named = ", ".join(map(str, places[:_MOST_NAMED]))
+        _log.warning("esm2: sequences[%s]%s: %s", named, more, WHY[odd])
+
+
 class Oddities:
     """Counts the odd ones among the records that pass through."""
 
@@ -68,7 +95,7 @@ class Oddities:
     def told(self) -> str:
         """To stand at the end of a closing line; empty if there was nothing odd."""
         return "".join(
-            f"; {self._counts[kind]:,} of the records {_SAID[kind]}"
+            f"; {self._counts[kind]:,} of the records {_SAID[kind][self._counts[kind] > 1]}"
             for kind in get_args(Oddity)
             if self._counts[kind]
         )

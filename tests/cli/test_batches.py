@@ -100,7 +100,7 @@ def test_odd_records_are_counted_in_the_closing_line_even_quietly(run, tmp_path)
     done = run("embed", "x.fasta", "-q", "-o", "x.npz")
     assert done.status == 0
     (line,) = done.told
-    assert "; 1 of the records look like DNA or RNA" in line
+    assert "; 1 of the records looks like DNA or RNA" in line
     assert "; 2 of the records have no residue that is known" in line
 
 

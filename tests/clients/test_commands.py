@@ -37,7 +37,7 @@ def test_the_models_of_the_server_are_listed(session, table, client):
     listed = json.loads(session(client).command(command, "model", "list", "--format", "json"))
     assert [model["model_slug"] for model in listed] == ["esm2-8m", "esm2-demo"]
     said = session(client).command(command, "model", "show", "esm2-8m", "--format", "json")
-    assert json.loads(said)["actions"] == ["encode", "predict", "log_prob", "score"]
+    assert json.loads(said)["actions"] == ["encode", "predict", "log_prob", "score", "scan", "pll"]
     table.record(client, "commands `model list`, `model show`", "what is served")
 
 

@@ -74,7 +74,10 @@ def ask_everything(server):
 
 
 def paths():
-    masked = [f"/api/v3/{DEMO_SLUG}/{action}" for action in ("predict", "score", "log_prob")]
+    masked = [
+        f"/api/v3/{DEMO_SLUG}/{action}"
+        for action in ("predict", "score", "scan", "pll", "log_prob")
+    ]
     return [ENCODE, f"/api/v1/{DEMO_SLUG}/encode", *masked]
 
 

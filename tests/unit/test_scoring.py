@@ -71,7 +71,7 @@ def test_logits_of_other_columns_or_rows_are_refused_and_never_scored(shape):
 @pytest.mark.parametrize("shape", [(4, 20), (3, 33)])
 def test_a_scan_is_of_all_tokens_at_every_residue(shape):
     with pytest.raises(ValueError, match=r"^log_probabilities has shape"):
-        Scan(tokenize("MKTA"), np.zeros(shape))
+        Scan.of(tokenize("MKTA"), np.zeros(shape))
 
 
 @pytest.mark.parametrize("letter", "XBUZO.-")

@@ -13,7 +13,7 @@ from tests.wire.dialects import EXAMPLES
 
 SERVED = {"my-slug": 3, "esm2-8m": 6, "headless": 2, "esm2-demo": 6}
 ACTIONS = ("encode", "predict", "log_prob")
-ONLY_IN_V3 = ("score",)
+ONLY_IN_V3 = ("score", "scan", "pll")
 LOGIN_CHECKS = ("/api/v1/auth/login-check/", "/api/v1/auth/login-check")
 NOBODY = {"Authorization": None}
 

@@ -199,7 +199,7 @@ def test_the_api_before_the_seed_is_refused_with_the_address_that_works(method, 
 # --- what is asked says its name -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", ["encode", "log_prob", "score"])
+@pytest.mark.parametrize("action", ["encode", "log_prob", "score", "scan", "pll"])
 def test_an_action_that_takes_no_mask_says_which_it_is(action):
     item = {"sequence": "MKT<mask>", **({"variants": ["WT"]} if action == "score" else {})}
     reply = call(

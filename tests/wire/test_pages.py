@@ -122,10 +122,13 @@ STATUS = "GET /status"
 HEALTH = {"GET /health/live", "GET /health/ready", "GET /info", STATUS}
 
 
+V3_ACTIONS = ("encode", "predict", "log_prob", "score", "scan", "pll")
+
+
 def actions(slugs: list[str]) -> set[str]:
     """Every address at which a model can be asked; v1 has one for each model."""
     return (
-        {f"POST /api/v3/{{slug}}/{a}/" for a in ("encode", "predict", "log_prob", "score")}
+        {f"POST /api/v3/{{slug}}/{a}/" for a in V3_ACTIONS}
         | {f"POST /api/v2/{{slug}}/{action}/" for action in ("encode", "predict")}
         | {f"POST /api/v1/{s}/{a}" for s in slugs for a in ("encode", "predict", "log_prob")}
     )

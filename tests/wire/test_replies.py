@@ -209,7 +209,7 @@ def test_what_is_hardly_a_protein_is_answered_and_said_in_a_header(server, accep
     )
 
 
-@pytest.mark.parametrize("action", ["predict", "log_prob", "score"])
+@pytest.mark.parametrize("action", ["predict", "log_prob", "score", "scan", "pll"])
 def test_every_action_says_it_and_none_of_a_protein(server, action):
     more = {"predict": "<mask>"}.get(action, "")
     variants = {"variants": ["WT"]} if action == "score" else {}

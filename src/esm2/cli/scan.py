@@ -149,7 +149,7 @@ def _scans(
     works = (((own, tokens), log_probabilities(tokens, strategy)) for own, tokens in accepted)
     with passes.forwarding(served, quiet, position=position) as forward:
         for (record, tokens), table in in_turn(works, forward):
-            yield record.id, Scan(tokens, table)
+            yield record.id, Scan.of(tokens, table)
 
 
 def _write_rows(out: TextIO, output: Path, scan: Scan, own_id: str | None, *, header: bool) -> None:

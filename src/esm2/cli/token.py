@@ -36,7 +36,10 @@ Database = Annotated[
 def create(
     name: Annotated[str, typer.Argument(help="for whom or what it is")],
     scope: Annotated[
-        str, typer.Option(help="encode, predict, log_prob, score, metrics, by commas; or all")
+        str,
+        typer.Option(
+            help="encode, predict, log_prob, score, scan, pll, metrics, by commas; or all"
+        ),
     ] = "all",
     expires: Annotated[
         str | None, typer.Option(help="days from now, as 90d, or the last day, as 2027-01-31")

@@ -1,40 +1,32 @@
 """The client for programs that have an event loop; `client.Client` is the same for all others.
 
-    embed, encode, ...  ->  batches  ->  wire.Call  ->  send  ->  wire.Reply  ->  arrays
-                                                        │  429, 503, a lost connection:
-                                                        └──── wait and send again
+    embed, encode, ...  ->  batches  ->  wire.Call  ->  Connection  ->  wire.Reply  ->  arrays
 
-At most `connections` requests are on their way at once; the server makes packs of them. Every
-request is a question without side effects: it may be asked again when nobody knows whether it
-arrived. When one fails for good the others are cancelled, and the server drops what it has not
-begun.
+At most `connections` requests are on their way at once; the server makes packs of them. When one
+fails for good the others are cancelled, and the server drops what it has not begun.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from itertools import count
+from dataclasses import replace
 from types import TracebackType
-from typing import Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
-import httpx2
 import numpy as np
 
 from esm2.alphabet import MASK, Masks, letters, residue_tokens, tokenize
-from esm2.arguments import Embedding, Layers, Pool, encoding, texts
+from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
 from esm2.client import wire
-from esm2.client.address import address, on_this_machine
 from esm2.client.batches import Batch, batches, checked
+from esm2.client.connection import Connection
 from esm2.client.refusals import of_its_only_item
-from esm2.client.retry import Retry, seconds_asked
-from esm2.errors import InvalidRequest, ServerUnreachable
-from esm2.oneprocess import OneProcess
-from esm2.science.marginals import Strategy
-from esm2.science.scoring import Guess, check_top_k, guesses
+from esm2.client.retry import Retry
+from esm2.errors import InvalidRequest
+from esm2.science.marginals import Scan, ScanStrategy, Strategy
+from esm2.science.scoring import Double, Guess, check_top_k, guesses
 from esm2.types import (
     Decided,
     Encoded,
@@ -42,26 +34,13 @@ from esm2.types import (
     ForwardRequest,
     OutputName,
     Outputs,
-    Want,
 )
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_log = logging.getLogger("esm2.client")
 
-# Seconds to connect, and to get rid of a piece of the body. Answers may take `timeout`.
-_CONNECT = 10.0
-_WRITE = 60.0
-
-_BUSY = (429, 503)
-# Of a proxy with nothing behind it, now: as good as a lost connection. Our server never says it.
-_NOTHING_BEHIND = 502
-# The connection was lost, or never made. A server too slow to answer is not asked twice.
-_LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
-
-
-class AsyncClient(OneProcess):
+class AsyncClient:
     """As `Client`, method for method, for use with `async with` and `await`.
 
     It belongs to the event loop that it is first used in, and to the process that made it; in
@@ -78,31 +57,14 @@ class AsyncClient(OneProcess):
         connections: int = 8,
         retry: Retry | None = None,
     ) -> None:
-        super().__init__("client")
-        self.url = address(url)
+        self._connection = Connection(url, token, timeout, connections, retry)
         self._model = model
-        self._retry = retry or Retry()
-        self._timeout = timeout
         self._connections = connections
-        self._slots = asyncio.Semaphore(connections)
         self._about: tuple[Decided, wire.Limits] | None = None
-        self._answered = False
-        self._told = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        headers = {"User-Agent": wire.USER_AGENT, **wire.authorization(token)}
-        self._http = httpx2.AsyncClient(
-            headers=headers,
-            timeout=httpx2.Timeout(timeout, connect=_CONNECT, write=_WRITE, pool=None),
-            limits=httpx2.Limits(
-                max_connections=connections, max_keepalive_connections=connections
-            ),
-            follow_redirects=False,  # the token is for this server
-            trust_env=not on_this_machine(self.url),  # no proxy can reach this machine's loopback
-        )
 
     def __repr__(self) -> str:
         model = "" if self._model is None else f", model={self._model!r}"
-        return f"{type(self).__name__}({self.url!r}{model})"
+        return f"{type(self).__name__}({self._connection.url!r}{model})"
 
     async def decided(self) -> Decided:
         """What the model is and how it runs there: shape, device, dtype, weights hash."""
@@ -143,7 +105,11 @@ class AsyncClient(OneProcess):
         asked = Embedding.asked(layers, pool, decided.shape)
         want = asked.want
         rows = await self._run(
-            "encode", sequences, want, lambda item: asked.of(item.encoded(want)), progress=progress
+            "encode",
+            sequences,
+            wire.params_of(want),
+            lambda item: asked.of(item.encoded(want)),
+            progress=progress,
         )
         return asked.together(rows)
 
@@ -157,12 +123,13 @@ class AsyncClient(OneProcess):
         decided, _ = await self._known()
         want = encoding(include, layers, decided.shape)
         decided.check(want)
-        return await self._run("encode", sequences, want, lambda item: item.encoded(want))
+        params = wire.params_of(want)
+        return await self._run("encode", sequences, params, lambda item: item.encoded(want))
 
     async def predict(self, sequences: Iterable[str]) -> list[Float]:
         """As `Client.predict`."""
         return await self._run(
-            "predict", sequences, None, lambda item: item.array("logits"), masks="some"
+            "predict", sequences, {}, lambda item: item.array("logits"), masks="some"
         )
 
     async def contacts(self, sequences: Iterable[str]) -> list[Float]:
@@ -189,7 +156,7 @@ class AsyncClient(OneProcess):
 
     async def log_prob(self, sequences: Iterable[str]) -> Float:
         """As `Client.log_prob`."""
-        values = await self._run("log_prob", sequences, None, lambda item: item.array("log_prob"))
+        values = await self._run("log_prob", sequences, {}, lambda item: item.array("log_prob"))
         return np.array(values, dtype=np.float32)
 
     async def score_variants(
@@ -208,6 +175,21 @@ class AsyncClient(OneProcess):
         call = wire.scoring(decided.slug, sequence, named, strategy, offset)
         arrays = wire.arrays_in(await self.send(call), decided)
         return wire.scores_in(arrays, len(named))
+
+    async def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
+        """As `Client.scan`."""
+        check_one_of(strategy, ScanStrategy, "strategy")
+        [rows] = await self._run(
+            "scan", [sequence], {"strategy": strategy}, lambda item: item.array("scores")
+        )
+        return Scan(tokenize(sequence, masks="none"), rows.T.astype(np.float64))
+
+    async def pll(self, sequences: Iterable[str]) -> Double:
+        """As `Client.pll`."""
+        values = await self._run(
+            "pll", sequences, {}, lambda item: item.array("pll"), one_by_one=True
+        )
+        return np.array(values, dtype=np.float64)
 
     async def forward(self, request: ForwardRequest) -> Outputs:
         """One request, as a batcher takes it.
@@ -248,26 +230,11 @@ class AsyncClient(OneProcess):
             ServerUnreachable: there was none.
             RuntimeError: the client belongs to another event loop, or to another process.
         """
-        self._check_home()
-        waited = 0.0
-        async with self._slots:
-            for failures in count(1):
-                outcome = await self._attempt(call)
-                pause = self._pause(outcome, failures, waited)
-                if pause is None:
-                    break
-                self._tell(outcome, pause)
-                await self._retry.wait(pause)
-                waited += pause
-        if isinstance(outcome, wire.Reply):
-            return outcome
-        raise ServerUnreachable(self.url, self._reason(outcome)) from outcome
+        return await self._connection.send(call)
 
     async def aclose(self) -> None:
         """Close the connections. After a fork, nothing: they are the other process's."""
-        if not self._elsewhere:
-            self._check_home()
-            await self._http.aclose()
+        await self._connection.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -280,71 +247,6 @@ class AsyncClient(OneProcess):
     ) -> None:
         await self.aclose()
 
-    def _check_home(self) -> None:
-        """Connections end with the loop that made them; another one finds them dead."""
-        self._refuse_elsewhere()
-        loop = asyncio.get_running_loop()
-        self._loop = self._loop or loop
-        if loop is not self._loop:
-            raise RuntimeError(
-                "this AsyncClient belongs to another event loop: make one client for each loop, as"
-                " for each asyncio.run, or use Client, which needs none"
-            )
-
-    # --- one request -----------------------------------------------------------------------------
-
-    async def _attempt(self, call: wire.Call) -> wire.Reply | httpx2.HTTPError:
-        try:
-            response = await self._http.request(
-                call.method, self.url + call.path, headers=call.headers, content=call.body
-            )
-        except httpx2.HTTPError as error:
-            return error
-        self._answered = self._answered or response.status_code != _NOTHING_BEHIND
-        return wire.Reply(response.status_code, dict(response.headers), response.content)
-
-    def _pause(
-        self, outcome: wire.Reply | httpx2.HTTPError, failures: int, waited: float
-    ) -> float | None:
-        """Seconds until the next attempt; None where that was the last."""
-        if isinstance(outcome, wire.Reply):
-            if outcome.status == _NOTHING_BEHIND:
-                return self._pause_when_lost(failures, waited)
-            if outcome.status not in _BUSY:
-                return None
-            asked = seconds_asked(outcome.headers.get("retry-after"), datetime.now(UTC))
-            return self._retry.pause(failures, waited, asked)
-        if not isinstance(outcome, _LOST):
-            return None
-        return self._pause_when_lost(failures, waited)
-
-    def _pause_when_lost(self, failures: int, waited: float) -> float | None:
-        if not self._answered and failures >= self._retry.attempts_at_first:
-            return None
-        return self._retry.pause(failures, waited, None)
-
-    def _tell(self, outcome: wire.Reply | httpx2.HTTPError, pause: float) -> None:
-        """Say why it takes long: once aloud, then for those who follow the log."""
-        aloud = self._answered and not self._told
-        self._told = self._told or aloud
-        level = logging.WARNING if aloud else logging.INFO
-        why = self._reason(outcome)
-        _log.log(level, "%s: %s; asking again in %.1f s, and so on", self.url, why, pause)
-
-    def _reason(self, outcome: wire.Reply | httpx2.HTTPError) -> str:
-        if isinstance(outcome, wire.Reply):
-            return f"status {outcome.status}"
-        if isinstance(outcome, httpx2.ReadTimeout):
-            return f"it was silent for {self._timeout:g} s"
-        if isinstance(outcome, httpx2.ConnectTimeout):
-            return f"it did not take a connection within {_CONNECT:g} s"
-        if isinstance(outcome, httpx2.ReadError | httpx2.WriteError):
-            return "the connection was lost"
-        said = " ".join(str(outcome).split()).rstrip(".") or type(outcome).__name__
-        return said[0].lower() + said[1:]
-
-    # --- many requests ---------------------------------------------------------------------------
-
     async def _known(self) -> tuple[Decided, wire.Limits]:
         if self._about is None:
             info = wire.info_in(await self.send(wire.INFO))
@@ -355,15 +257,17 @@ class AsyncClient(OneProcess):
         self,
         action: str,
         sequences: Iterable[str],
-        want: Want | None,
+        params: dict[str, Any],
         read: Callable[[wire.Item], Result],
         *,
         masks: Masks = "none",
         progress: bool = False,
+        one_by_one: bool = False,
     ) -> list[Result]:
         """What `read` makes of the arrays of each sequence, in order."""
         decided, limits = await self._known()
-        params = {} if want is None else wire.params_of(want)
+        if one_by_one:  # each is so much work that it waits its turn alone
+            limits = replace(limits, max_items=1)
         proteins = checked(sequences, masks, limits)
         results: dict[int, Result] = {}
         with bar(len(proteins), progress) as advance:

@@ -7,6 +7,7 @@
         client.predict(["MKT<mask>YIAKQR"])                      # [(10, 20)]
         client.log_prob(["MKTAYIAKQR"])                          # (1,)
         client.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
+        client.scan("MKTAYIAKQR").scores                         # (20, 10)
 
 `Client` is `AsyncClient` (`aio.py`) on a loop in the background; it holds no logic of its own.
 """
@@ -24,8 +25,8 @@ from esm2.client.background import Background
 from esm2.client.retry import Retry
 from esm2.client.wire import Call, Reply
 from esm2.oneprocess import OneProcess
-from esm2.science.marginals import Strategy
-from esm2.science.scoring import Guess
+from esm2.science.marginals import Scan, ScanStrategy, Strategy
+from esm2.science.scoring import Double, Guess
 from esm2.types import Decided, Encoded, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")
@@ -229,6 +230,37 @@ class Client(OneProcess):
             TooMuchWork: more passes than the server takes in one request; else as `embed`.
         """
         return self._wait(self._open().score_variants(sequence, variants, strategy, offset))
+
+    def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
+        """Scores of every substitution of a protein, in one request.
+
+        Args:
+            sequence: residues in upper case, no `<mask>`.
+            strategy: "masked-marginals" (L passes) or "wt-marginals" (one).
+
+        Returns:
+            a Scan: `scores` is float64 (20, L), rows `alphabet.AMINO_ACIDS`, as `score_variants`
+            gives them (in float32's precision); `log_probabilities`, which do not travel, is None.
+
+        Raises:
+            TooMuchWork: more passes than the server takes in one request; else as `embed`.
+        """
+        return self._wait(self._open().scan(sequence, strategy))
+
+    def pll(self, sequences: Iterable[str]) -> Double:
+        """Pseudo-log-likelihood of proteins: each residue masked in a pass of its own.
+
+        Args:
+            sequences: residues in upper case, no `<mask>`; each is a request.
+
+        Returns:
+            float64 (n,), in nats (float32's precision); `scoring.pseudo_perplexity` makes
+            exp(-PLL / L) of it.
+
+        Raises:
+            TooMuchWork: more passes than the server takes in one request; else as `embed`.
+        """
+        return self._wait(self._open().pll(sequences))
 
     def submit(self, request: ForwardRequest) -> Future[Outputs]:
         """Start one request, as a batcher does; logits, which are (L, 33) there, are refused."""

@@ -305,7 +305,10 @@ class Item:
         self._arrays = arrays
         self._index = index
         self._layers = shape.layers
-        self._shapes: dict[str, tuple[int, ...]] = {"log_prob": ()}
+        self._shapes: dict[str, tuple[int, ...]] = {
+            **{"log_prob": (), "pll": ()},
+            "scores": (residues, len(AMINO_ACIDS)),  # of a scan
+        }
         for kind, about in OUTPUTS.items():
             self._shapes[kind] = about.shape(shape, residues, len(AMINO_ACIDS))
 

@@ -83,8 +83,8 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
         )
     if shared:
         notes.append(
-            f"{shared} of the records have a sequence that is there already, and share its dataset;"
-            " other_ids has their ids"
+            f"{shared} of the records {'has' if shared == 1 else 'have'} a sequence that is there"
+            " already, and share its dataset; other_ids has their ids"
         )
     return notes
 

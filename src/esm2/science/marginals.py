@@ -231,21 +231,28 @@ class Scan:
 
     Attributes:
         tokens: uint8 (L + 2,), the protein.
+        scores: float64 (20, L), log p(mt) - log p(wt) in nats; rows are `alphabet.AMINO_ACIDS`. The
+            cell of the wild type is 0.
         log_probabilities: float64 (L, 33), log p of every token at each residue; `scoring.entropy`
-            and `scoring.conservation` read it.
+            and `scoring.conservation` read it. None where a server scored.
     """
 
     tokens: Tokens
-    log_probabilities: Double
+    scores: Double
+    log_probabilities: Double | None = None
 
-    def __post_init__(self) -> None:
-        """
+    @classmethod
+    def of(cls, tokens: Tokens, log_probabilities: Double) -> Scan:
+        """Of what the model expects at each residue.
+
         Raises:
             ValueError: the table is not of all 33 tokens at every residue of the protein.
         """
-        scoring.check_33(
-            self.log_probabilities, "log_probabilities", len(residue_tokens(self.tokens))
-        )
+        residues = residue_tokens(tokens)
+        scoring.check_33(log_probabilities, "log_probabilities", residues.size)
+        wild = log_probabilities[np.arange(residues.size), residues]
+        ratios: Double = log_probabilities[:, AMINO_ACID_COLUMNS] - wild[:, np.newaxis]
+        return cls(tokens, ratios.T, log_probabilities)
 
     @property
     def residues(self) -> list[str]:
@@ -256,17 +263,6 @@ class Scan:
     def positions(self) -> NDArray[np.int64]:
         """1..L."""
         return np.arange(1, len(residue_tokens(self.tokens)) + 1)
-
-    @property
-    def scores(self) -> Double:
-        """float64 (20, L), log p(mt) - log p(wt) in nats; rows are `alphabet.AMINO_ACIDS`.
-
-        The cell of the wild type is 0.
-        """
-        residues = residue_tokens(self.tokens)
-        wild = self.log_probabilities[np.arange(residues.size), residues]
-        ratios: Double = self.log_probabilities[:, AMINO_ACID_COLUMNS] - wild[:, np.newaxis]
-        return ratios.T
 
     def substitutions(self) -> Iterator[tuple[int, str, str, float]]:
         """(position, wt, mt, score) of every substitution, position by position."""

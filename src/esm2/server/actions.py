@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, Field
 
-from esm2.science.scoring import Double, log_prob
+from esm2.science.scoring import log_prob
 from esm2.server.bodies import (
     EncodeBody,
     LogProbBody,
     PredictBody,
-    ScoreBody,
     encode_requests,
     logits_requests,
-    scoring_works,
 )
 from esm2.server.body import Rules
 from esm2.server.dialect import Dialect
@@ -112,60 +110,4 @@ LOG_PROB = Action(
     masks="none",
     gives=LogProbAnswer,
     asked=_asking(logits_requests, _log_prob_answer, _log_prob_arrays),
-)
-
-
-class VariantScore(BaseModel):
-    """The score of one variant."""
-
-    variant: str = Field(description="as it was sent")
-    score: float = Field(
-        description="log-likelihood ratio to the wild type in nats; 0 where nothing is changed"
-    )
-
-
-class Scores(BaseModel):
-    """The scores of one item."""
-
-    scores: list[VariantScore] = Field(description="one for each variant, in the same order")
-
-
-class ScoreAnswer(BaseModel):
-    """One result for each item, in the same order."""
-
-    results: list[Scores]
-
-
-def _score_asked(body: ScoreBody, rules: Rules) -> Asked:
-    works = scoring_works(body, rules)
-
-    def scores(outputs: list[Outputs]) -> list[Double]:
-        stream = iter(outputs)
-        # As the arrays of a binary reply have them.
-        return [work.read(stream).astype(np.float32).astype(np.float64) for work in works]
-
-    def answer(outputs: list[Outputs]) -> dict[str, Any]:
-        pairs = zip(body.items, scores(outputs), strict=True)
-        return {"results": [_named_scores(item.variants, values) for item, values in pairs]}
-
-    def arrays(outputs: list[Outputs]) -> dict[str, Float]:
-        named = enumerate(scores(outputs))
-        return {f"{index}.scores": values.astype(np.float32) for index, values in named}
-
-    return Asked([each for work in works for each in work.requests()], answer, arrays)
-
-
-def _named_scores(variants: list[str], values: Double) -> dict[str, Any]:
-    pairs = zip(variants, values.tolist(), strict=True)
-    return {"scores": [{"variant": variant, "score": score} for variant, score in pairs]}
-
-
-SCORE = Action(
-    name="score",
-    summary="Zero-shot scores of variants of proteins",
-    takes=ScoreBody,
-    example={"items": [{"sequence": "MKTAYIAKQR", "variants": ["A4G", "K2R:Q9E"]}]},
-    masks="none",
-    gives=ScoreAnswer,
-    asked=_score_asked,
 )

@@ -3,7 +3,8 @@
     {"items": [{"sequence": "MKT"}], "params": {"include": ["mean"], "repr_layers": [-1]}}
 
 The models hold the wire's own words and are checked as they are read (`body.ruled`), so a refusal
-names every bad place. Answers differ by generation and live in `v1.py`, `v2.py`, `v3.py`.
+names every bad place. Answers differ by generation and live in `v1.py`, `v2.py`, `v3.py`; what
+scoring is sent is in `score_bodies.py`.
 
 Their JSON schemas say what the checks check: `limited` fills in what depends on a server.
 """
@@ -27,19 +28,12 @@ from pydantic_core import PydanticCustomError
 
 from esm2.alphabet import TOKENS, first_mask, letters, tokenize
 from esm2.errors import (
-    InvalidRequest,
-    InvalidVariant,
     MaskMissing,
     MaskNotAllowed,
     RequestError,
     TooManyItems,
-    TooManySubstitutions,
-    TooMuchWork,
 )
 from esm2.oddities import WHY, oddity
-from esm2.science.marginals import Strategy, Work, scores
-from esm2.science.scoring import Double
-from esm2.science.variants import SEPARATORS, place
 from esm2.server.body import Rules, ruled
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, OutputName, Want
@@ -48,11 +42,6 @@ Tokens = NDArray[np.uint8]
 
 # Of one kind, that are named.
 _MOST_DOUBTS = 20
-
-#: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
-MOST_SUBSTITUTIONS = 20_000
-#: Of one request to score, each a future in the batcher.
-MOST_PASSES = 20_000
 
 
 def _protein(sequence: object, rules: Rules) -> Tokens:
@@ -91,60 +80,60 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
 
-def _whole(number: object) -> object:
+def whole(number: object) -> object:
     """JSON has one kind of number: 1.0 is 1. Above 2**53 a float is no longer that very number."""
     if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
         return int(number)
     return number
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 # It ends with "-", which a pattern takes for itself there and nowhere else.
-_LETTER = "".join(token for token in TOKENS if len(token) == 1)
-_RESIDUE = f"(?:[{_LETTER}]|<mask>)"
-_Protein = Annotated[Tokens, PlainValidator(ruled(_protein), json_schema_input_type=str)]
+LETTER = "".join(token for token in TOKENS if len(token) == 1)
+_RESIDUE = f"(?:[{LETTER}]|<mask>)"
+Protein = Annotated[Tokens, PlainValidator(ruled(_protein), json_schema_input_type=str)]
 
 
-class _Labelled(_Strict):
+class Labelled(Strict):
     """What BioLM's SDKs send beside a sequence that they read from a FASTA file."""
 
     id: Any = Field(default=None, description="accepted, has no effect: results are in order")
     metadata: Any = Field(default=None, description="accepted, has no effect")
 
 
-class Item(_Labelled):
+class Item(Labelled):
     """One protein."""
 
-    sequence: _Protein = Field(
+    sequence: Protein = Field(
         description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'",
         examples=["MKTAYIAKQR"],
-        json_schema_extra={"minLength": 1, "pattern": f"^[{_LETTER}]+$"},
+        json_schema_extra={"minLength": 1, "pattern": f"^[{LETTER}]+$"},
     )
 
 
-class MaskedItem(_Labelled):
+class MaskedItem(Labelled):
     """One protein with a mask or more."""
 
-    sequence: _Protein = Field(
+    sequence: Protein = Field(
         description="residues in upper case: the 20 natural ones, X B U Z O, '-' and '.'; one or"
         " more are `<mask>`, which counts as one",
         examples=["MKT<mask>YIAKQR"],
-        json_schema_extra={"pattern": f"^[{_LETTER}]*<mask>{_RESIDUE}*$"},
+        json_schema_extra={"pattern": f"^[{LETTER}]*<mask>{_RESIDUE}*$"},
     )
 
 
 Kind = Literal[OutputName, "per_residue"]
-Layer = Annotated[int, BeforeValidator(_whole), AfterValidator(ruled(_a_layer))]
+Layer = Annotated[int, BeforeValidator(whole), AfterValidator(ruled(_a_layer))]
 _Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
 _Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
 Kinds = Annotated[_Kinds, BeforeValidator(_listed, json_schema_input_type=_Kinds | Kind)]
 Layers = Annotated[_Layers, BeforeValidator(_listed, json_schema_input_type=_Layers | Layer)]
 
 
-class Params(_Strict):
+class Params(Strict):
     """What to compute, for every item."""
 
     include: Annotated[Kinds, AfterValidator(ruled(_available))] = Field(
@@ -160,68 +149,17 @@ class Params(_Strict):
 
 
 #: Of predict, because BioLM's own example sends those of encode with it, and of log_prob.
-_UNUSED = "accepted, whatever they are; they have no effect"
+UNUSED = "accepted, whatever they are; they have no effect"
 
-_NotTooMany = BeforeValidator(ruled(_not_too_many))
-Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
-MaskedItems = Annotated[list[MaskedItem], _NotTooMany, Field(min_length=1)]
-
-
-def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]:
-    count = sum(len(SEPARATORS.findall(variant)) + 1 for variant in variants)
-    if count > MOST_SUBSTITUTIONS:
-        raise TooManySubstitutions(count, MOST_SUBSTITUTIONS)
-    return variants
+NotTooMany = BeforeValidator(ruled(_not_too_many))
+Items = Annotated[list[Item], NotTooMany, Field(min_length=1)]
+MaskedItems = Annotated[list[MaskedItem], NotTooMany, Field(min_length=1)]
 
 
-_Variants = Annotated[
-    list[str],
-    Field(min_length=1, json_schema_extra={"maxItems": MOST_SUBSTITUTIONS}),
-    AfterValidator(ruled(_not_too_many_substitutions)),
-]
-
-
-class ScoreItem(_Labelled):
-    """A wild type and variants of it."""
-
-    sequence: _Protein = Field(
-        description="the wild type, residues in upper case: the 20 natural ones, X B U Z O, '-'"
-        " and '.'",
-        examples=["MKTAYIAKQR"],
-        json_schema_extra={"minLength": 1, "pattern": f"^[{_LETTER}]+$"},
-    )
-    variants: _Variants = Field(
-        description="such as A24G, p.Ala24Gly, or several substitutions as A24G:D30N; WT is the"
-        " wild type. Each letter before a position must be the one of the sequence there",
-        examples=[["A4G", "K2R:Q9E"]],
-    )
-
-
-class ScoreParams(_Strict):
-    """How to score, for every item."""
-
-    strategy: Strategy = Field(
-        default="masked-marginals",
-        description="masked-marginals masks each mutated position in a pass of its own;"
-        " wt-marginals is one pass; pppl is a pass for each residue of each variant",
-    )
-    offset: Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(_whole)] = Field(
-        default=0,
-        description="what to subtract from a position to get the residue, counted from 1",
-    )
-
-
-class Asking(_Strict):
+class Asking(Strict):
     """What any action is sent."""
 
     items: Sequence[Any]
-
-
-class ScoreBody(Asking):
-    """What score is sent."""
-
-    items: Annotated[list[ScoreItem], _NotTooMany, Field(min_length=1)]
-    params: ScoreParams | None = None
 
 
 class EncodeBody(Asking):
@@ -235,14 +173,14 @@ class PredictBody(Asking):
     """What predict is sent."""
 
     items: MaskedItems
-    params: Any = Field(default=None, description=_UNUSED)
+    params: Any = Field(default=None, description=UNUSED)
 
 
 class LogProbBody(Asking):
     """What log_prob is sent."""
 
     items: Items
-    params: Any = Field(default=None, description=_UNUSED)
+    params: Any = Field(default=None, description=UNUSED)
 
 
 def limited(
@@ -309,37 +247,6 @@ def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:
     layers = tuple(sorted(set(params.repr_layers)))
     want = Want(layers=layers, **dict.fromkeys(params.include, True))
     return [ForwardRequest(item.sequence, want) for item in body.items]
-
-
-def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
-    """Their score, checked -> our passes, one work for each item.
-
-    Raises:
-        InvalidRequest: variants that do not match their sequence, each at its place.
-        TooMuchWork: more passes than could ever wait here.
-    """
-    params = body.params or ScoreParams()
-    faults: dict[str, list[str]] = {}
-    works = []
-    for number, item in enumerate(body.items):
-        named = f"items__{number}__variants__{{}}".format
-        try:
-            sites = place(item.variants, item.sequence, params.offset, named)
-        except InvalidRequest as error:
-            whole = f"items__{number}__variants"
-            faults |= {
-                whole if where == "more" else where: said for where, said in error.faults.items()
-            }
-        else:
-            works.append(scores(item.sequence, sites, params.strategy))
-    if faults:
-        raise InvalidRequest(faults, InvalidVariant.code)
-    tokens_needed, passes = sum(work.tokens for work in works), sum(work.passes for work in works)
-    if tokens_needed > rules.settings.queue_tokens:
-        raise TooMuchWork(tokens_needed, rules.settings.queue_tokens, "tokens")
-    if passes > MOST_PASSES:
-        raise TooMuchWork(passes, MOST_PASSES, "forward passes")
-    return works
 
 
 def logits_requests(body: PredictBody | LogProbBody, _: Rules) -> list[ForwardRequest]:

@@ -1,6 +1,6 @@
 """BioLM's API v3: the dialect of today's hosted service.
 
-    POST /api/v3/{slug}/encode/     /predict/     /log_prob/     /score/
+    POST /api/v3/{slug}/encode/     /predict/     /log_prob/     /score/     /scan/     /pll/
 
 As v2, but a layer is a field beside its embedding, and logits come with their columns.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from esm2.server import actions
+from esm2.server import actions, scores
 from esm2.server.dialect import Dialect
 from esm2.server.generation import Generation
 from esm2.server.layered import LayerEmbedding, LayerEmbeddings, PredictAnswer, layered
@@ -60,6 +60,8 @@ V3 = Generation(
         actions.encode(V3EncodeAnswer, DIALECT),
         actions.predict(PredictAnswer, DIALECT),
         actions.LOG_PROB,
-        actions.SCORE,
+        scores.SCORE,
+        scores.SCAN,
+        scores.PLL,
     ),
 )

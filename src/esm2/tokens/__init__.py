@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 #: What a token can be good for.
-SCOPES = ("encode", "predict", "log_prob", "score", "metrics")
+SCOPES = ("encode", "predict", "log_prob", "score", "scan", "pll", "metrics")
 
 _PREFIX = "esm2_"
 
