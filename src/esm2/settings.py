@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
     pack_tokens: int = Field(4096, ge=1, description="cost budget of one forward pass, in tokens")
     queue_tokens: int = Field(
-        4_000_000, ge=1, description="cost that may wait for one model, in tokens; beyond it 429"
+        5_000_000, ge=1, description="cost that may wait for one model, in tokens; beyond it 429"
     )
     max_wait_seconds: float = Field(
         1200,

@@ -167,25 +167,8 @@ def test_the_masked_scan_is_that_of_the_api(looking, server):
     np.testing.assert_allclose([float(row["score"]) for row in rows], want, rtol=0, atol=1e-6)
 
 
-def test_a_masked_scan_of_a_long_protein_is_asked_in_parts(screen, server):
-    long = (HRAS * 9)[:520]
-    screen.look(long, model="esm2-demo")
-    screen.page.get_by_label("How substitutions are scored").select_option("masked-marginals")
-    screen.page.wait_for_selector("#scan .legend:has-text('masked-marginals')")
-    rows = screen.csv("scan")
-    assert len(rows) == 19 * len(long)
-    last = rows[-1]["mutant"]
-    body = {
-        "items": [{"sequence": long, "variants": [last]}],
-        "params": {"strategy": "masked-marginals"},
-    }
-    [result] = server.post("/api/v3/esm2-demo/score/", body).json()["results"]
-    assert float(rows[-1]["score"]) == pytest.approx(result["scores"][0]["score"], abs=1e-6)
-    assert screen.page.get_by_label("Copy: The scan, 2 of 2").count() == 1
-
-
 def test_a_click_does_not_end_a_scan(looking):
-    looking.page.route("**/score/", lambda route: None)
+    looking.page.route("**/scan/", lambda route: None)
     scored = looking.page.get_by_label("How substitutions are scored")
     scored.select_option("masked-marginals")
     looking.click("scan", 0, 3)

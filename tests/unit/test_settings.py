@@ -37,7 +37,7 @@ DEFAULTS = {
     "body_seconds": 120,
     "send_seconds": 120,
     "pack_tokens": 4096,
-    "queue_tokens": 4_000_000,
+    "queue_tokens": 5_000_000,
     "max_wait_seconds": 1200,
     "timeout_seconds": 1200,
     "hung_seconds": 60,

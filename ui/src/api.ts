@@ -38,7 +38,7 @@ export interface Now {
 /** A request that is on the screen: what to send where. */
 export interface Call {
   slug: string;
-  action: "encode" | "predict" | "score";
+  action: "encode" | "predict" | "scan";
   body: { items: Record<string, unknown>[]; params?: Record<string, unknown> };
 }
 

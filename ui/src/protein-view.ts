@@ -10,7 +10,7 @@ import { LANGUAGES, written, type Language } from "./calls";
 import type { Point } from "./dense-matrix";
 import * as figures from "./figures";
 import { ink } from "./paint";
-import { fill, scan, scanCalls, type Filled, type Strategy, type View } from "./view";
+import { fill, scan, scanCall, type Filled, type Strategy, type View } from "./view";
 import * as words from "./words";
 
 /** A track of Nightingale, which knows where its residues are. */
@@ -281,10 +281,7 @@ class ProteinView extends LitElement {
     const calls: [string, Call][] = [["The figures", this.view.call]];
     if (this.filled) calls.push(["The masked residues", this.filled.call]);
     if (this.scanned.scan.strategy === "masked-marginals") {
-      const own = scanCalls(this.view);
-      own.forEach((call, index) =>
-        calls.push([own.length > 1 ? `The scan, ${index + 1} of ${own.length}` : "The scan", call]),
-      );
+      calls.push(["The scan", scanCall(this.view)]);
     }
     return html`<section class="figure calls" aria-labelledby="calls-title">
       <header>

@@ -60,40 +60,30 @@ export function ranked(p: Matrix, row: number): { letter: string; p: number }[] 
  * none of the 20.
  */
 export function scan(logits: Matrix, own: string[]): Matrix {
-  const values = new Float32Array(20 * own.length).fill(NaN);
-  own.forEach((residue, position) => {
-    const logit = (letter: string) =>
-      logits.values[position * logits.columns + AMINO_ACIDS.indexOf(letter)];
-    if (!isAminoAcid(residue)) return;
-    for (let row = 0; row < 20; row++) {
-      values[row * own.length + position] = logit(ROWS[row]) - logit(residue);
-    }
-  });
-  return { rows: 20, columns: own.length, values };
-}
-
-/** The same matrix out of the scores of `substitutions(own)`. */
-export function scanOf(scores: number[], own: string[]): Matrix {
-  const values = new Float32Array(20 * own.length).fill(NaN);
-  let next = 0;
-  own.forEach((residue, position) => {
-    if (!isAminoAcid(residue)) return;
-    for (let row = 0; row < 20; row++) {
-      values[row * own.length + position] = ROWS[row] === residue ? 0 : scores[next++];
-    }
-  });
-  return { rows: 20, columns: own.length, values };
-}
-
-/** Every substitution as the API writes them: M1A, M1V, ... */
-export function substitutions(own: string[]): string[] {
-  return own.flatMap((residue, position) =>
-    isAminoAcid(residue)
-      ? [...ROWS]
-          .filter((letter) => letter !== residue)
-          .map((letter) => `${residue}${position + 1}${letter}`)
-      : [],
+  return table(
+    own,
+    (position, letter) => at(logits, position, letter) - at(logits, position, own[position]),
   );
+}
+
+/** The same matrix out of the API's scan, L x 20, columns as of logits. */
+export function scanOf(scores: Matrix, own: string[]): Matrix {
+  return table(own, (position, letter) => at(scores, position, letter));
+}
+
+function at(matrix: Matrix, position: number, letter: string): number {
+  return matrix.values[position * matrix.columns + AMINO_ACIDS.indexOf(letter)];
+}
+
+function table(own: string[], score: (position: number, letter: string) => number): Matrix {
+  const values = new Float32Array(20 * own.length).fill(NaN);
+  own.forEach((residue, position) => {
+    if (!isAminoAcid(residue)) return;
+    [...ROWS].forEach((letter, row) => {
+      values[row * own.length + position] = score(position, letter);
+    });
+  });
+  return { rows: 20, columns: own.length, values };
 }
 
 export function isAminoAcid(residue: string): boolean {

@@ -6,9 +6,6 @@ import * as science from "./science";
 
 export type Strategy = "wt-marginals" | "masked-marginals";
 
-/** Substitutions in one call, each residue's 19 together; a server takes 20,000. */
-const MOST_VARIANTS = 19 * 500;
-
 /** A sequence and what a model made of it. */
 export interface View {
   model: Model;
@@ -71,34 +68,21 @@ export async function look(
   };
 }
 
-/** The calls that score every substitution with each residue masked in its turn. */
-export function scanCalls(view: View): Call[] {
-  const sequence = view.own.join("");
-  const all = science.substitutions(view.own);
-  const params = { strategy: "masked-marginals" };
-  const count = Math.ceil(all.length / MOST_VARIANTS);
-  return Array.from({ length: count }, (_, index) => {
-    const variants = all.slice(index * MOST_VARIANTS, (index + 1) * MOST_VARIANTS);
-    const body = { items: [{ sequence, variants }], params };
-    return { slug: view.model.slug, action: "score", body };
-  });
+/** The call that scores every substitution with each residue masked in its turn. */
+export function scanCall(view: View): Call {
+  const body = {
+    items: [{ sequence: view.own.join("") }],
+    params: { strategy: "masked-marginals" },
+  };
+  return { slug: view.model.slug, action: "scan", body };
 }
 
 export async function scan(view: View, strategy: Strategy, signal: AbortSignal): Promise<Scan> {
   const scores =
     strategy === "wt-marginals"
       ? science.scan(view.logits, view.own)
-      : science.scanOf(await maskedScores(view, signal), view.own);
+      : science.scanOf((await arrays(scanCall(view), signal)).get("0.scores")!, view.own);
   return { strategy, scores, limit: science.magnitude(scores.values) };
-}
-
-/** One call after the other, so that others have their turn between them. */
-async function maskedScores(view: View, signal: AbortSignal): Promise<number[]> {
-  const scores: number[] = [];
-  for (const call of scanCalls(view)) {
-    scores.push(...(await arrays(call, signal)).get("0.scores")!.values);
-  }
-  return scores;
 }
 
 /** Mask residues (positions from 1) and see what the model puts there. */
