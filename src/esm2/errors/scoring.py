@@ -118,6 +118,6 @@ class TooMuchWork(RequestError):
         self.unit = unit
         super().__init__(
             f"the request needs {needed} {unit}, more than the {limit} that may wait here; send"
-            " fewer sequences or variants in a request, or choose a strategy with fewer passes (wt-marginals"
-            " needs one)"
+            " fewer sequences or variants in a request, or choose a strategy with fewer passes"
+            " (wt-marginals needs one)"
         )
