@@ -215,6 +215,23 @@ def test_each_figure_has_its_numbers_as_a_table(looking, answer):
     assert float(first[2]) == pytest.approx(far.max(), abs=1e-6)
 
 
+def colours(looking, *cells: tuple[int, int]) -> list[list[int]]:
+    """The pixels in the middle of some cells of the contact map."""
+    found: list[list[int]] = looking.page.evaluate(
+        """places => {
+          const own = document.querySelector('#contacts dense-matrix canvas');
+          const { width, data } =
+            own.getContext('2d').getImageData(0, 0, own.width, own.height);
+          return places.map(({ x, y }) => {
+            const begin = 4 * (Math.trunc(y) * width + Math.trunc(x));
+            return [...data.slice(begin, begin + 3)];
+          });
+        }""",
+        [looking.place("contacts", *cell) for cell in cells],
+    )
+    return found
+
+
 def test_a_matrix_has_the_colours_of_its_numbers(looking):
     """Pixels of a made matrix: lowest, middle, highest, and no number."""
     looking.page.evaluate(
@@ -227,21 +244,25 @@ def test_a_matrix_has_the_colours_of_its_numbers(looking):
           await own.updateComplete;
         }"""
     )
-
-    at = [looking.place("contacts", *cell) for cell in [(0, 0), (30, 30), (0, 60), (60, 0)]]
-    high, low, middle, none = looking.page.evaluate(
-        """places => {
-          const own = document.querySelector('#contacts dense-matrix canvas');
-          const { width, data } =
-            own.getContext('2d').getImageData(0, 0, own.width, own.height);
-          return places.map(({ x, y }) => {
-            const begin = 4 * (Math.trunc(y) * width + Math.trunc(x));
-            return [...data.slice(begin, begin + 3)];
-          });
-        }""",
-        at,
-    )
+    high, low, middle, none = colours(looking, (0, 0), (30, 30), (0, 60), (60, 0))
     assert high == [253, 231, 37]  # viridis
     assert low == [68, 1, 84]
     np.testing.assert_allclose(middle, [33, 145, 140], rtol=0, atol=6)
     assert len(set(none)) == 1  # grey
+
+
+def test_a_lone_contact_is_not_lost_where_pairs_are_smaller_than_pixels(screen):
+    screen.look("MKTAYIAKQR" * 120, model="esm2-demo")
+    screen.page.evaluate(
+        """async () => {
+          const own = document.querySelector('#contacts dense-matrix');
+          const values = new Float32Array(1200 * 1200).fill(0);
+          values[123 * 1200 + 877] = 1;
+          own.high = 1;
+          own.matrix = { rows: 1200, columns: 1200, values };
+          await own.updateComplete;
+        }"""
+    )
+    *around, beside = colours(screen, *((r, c) for r in (122, 123) for c in (876, 877)), (123, 882))
+    assert [253, 231, 37] in around
+    assert beside == [68, 1, 84]

@@ -246,7 +246,7 @@ export function contactFigure(view: View, ink: Ink): TemplateResult {
       "probability",
       ink.dark,
       ["0", highest.toFixed(2)],
-      "probability that two residues touch (Cβ to Cβ less than 8 Å); the scale ends at the highest of pairs 6 or more apart in the chain",
+      "probability that two residues touch (Cβ to Cβ less than 8 Å); the scale ends at the highest of pairs 6 or more apart in the chain; where pairs share a pixel, the highest is seen",
     ),
     csv: () => tables.pairs(view),
     table: () => tables.pairs(view, view.own.length),

@@ -25,6 +25,21 @@ export function paint(
   return image;
 }
 
+/** The highest value of each block of `by` x `by` cells, so that none is lost where pixels are few. */
+export function peaks(matrix: Matrix, by: number): Matrix {
+  const rows = Math.ceil(matrix.rows / by);
+  const columns = Math.ceil(matrix.columns / by);
+  const values = new Float32Array(rows * columns).fill(-Infinity);
+  for (let row = 0; row < matrix.rows; row++) {
+    const begin = Math.floor(row / by) * columns;
+    for (let column = 0; column < matrix.columns; column++) {
+      const block = begin + Math.floor(column / by);
+      values[block] = Math.max(values[block], matrix.values[row * matrix.columns + column]);
+    }
+  }
+  return { rows, columns, values };
+}
+
 /** The colour bar of a scale, from its lowest to its highest value. */
 export function drawBar(canvas: HTMLCanvasElement, scale: Scale, dark: boolean): void {
   const context = canvas.getContext("2d")!;
