@@ -6,7 +6,10 @@
 the last layer, as processes of their own. The rival is fair-esm 2.0.0 with the loop of its
 scripts/extract.py (batches of 4096 tokens, sorted by length, a .pt file a record) on the same
 weights, in turn with ours and on the same records; it is slow, so it gets the first --rival of
-them, which are a random sample. Peak memory is the resident set at its highest (wait4). At last
+them, which are a random sample. PEPE (`pip install pepe-cli==1.5.0`, left out where it is not) pads
+every record to the longest of its file, so it gets the first --pepe. "engine" is ours without
+reading to files and writing: the same process, the same records, embeddings thrown away. Peak
+memory is the resident set at its highest (wait4). At last
 the .h5 of a million synthetic records is written from a journal of their embeddings, without a
 model: what the output costs when the input is long.
 """
@@ -17,18 +20,22 @@ import argparse
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import esm2
 from benchmarks.speed import machine
 from esm2 import files
+from esm2.alphabet import TOKENS
 from esm2.catalog import DEMO_SLUG
 from esm2.files import fasta
 from esm2.runtime import DEMO_DIRECTORY
@@ -36,13 +43,14 @@ from esm2.types import Outputs, Record
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/bulk.json"
+_AT_ONCE = 2_000  # sequences, as one call of a program
 ESM2 = [sys.executable, "-c", "from esm2.cli import main; main()"]
 
 
-def measure(command: Sequence[str | Path]) -> dict[str, float]:
+def measure(command: Sequence[str | Path], **environment: str) -> dict[str, float]:
     """Run a command to its end: seconds on the clock, and the peak of its memory."""
     started = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), cwd=ROOT)
+    process = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=os.environ | environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -76,6 +84,33 @@ def rival(source: Path, directory: Path) -> None:
                 mean = hidden[row, 1 : length + 1].mean(0).clone()
                 content = {"label": label, "mean_representations": {layer: mean}}
                 torch.save(content, directory / f"{label.replace('/', '_')}.pt")
+
+
+def engine(source: Path) -> None:
+    """Embed the records and keep nothing, in this process."""
+    with esm2.load(DEMO_SLUG) as model:
+        sequences = [record.sequence for record in fasta.read(source)]
+        for start in range(0, len(sequences), _AT_ONCE):
+            model.embed(sequences[start : start + _AT_ONCE])
+
+
+def pepe(source: Path, work: Path) -> tuple[list[str | Path], dict[str, str]]:
+    """PEPE's command, and the environment in which it takes our weights for those of the hub."""
+    name = "esm2_t6_8M_UR50D"  # the hub's name that it is asked for; the shape is in the config
+    cache = work / "hub" / f"models--facebook--{name}"
+    snapshot = cache / "snapshots" / "demo"
+    snapshot.mkdir(parents=True)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("demo")
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(DEMO_DIRECTORY / file, snapshot)
+    (snapshot / "vocab.txt").write_text("\n".join(TOKENS))
+    settings = {"tokenizer_class": "EsmTokenizer"}
+    (snapshot / "tokenizer_config.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pepe", "--model_name", f"facebook/{name}"]
+    asked = ["--extract_embeddings", "mean_pooled", "--device", "cpu"]
+    paths = ["--fasta_path", source, "--output_path", work / "pepe"]
+    return [*command, *asked, *paths], {"HF_HUB_CACHE": str(work / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
 def million(work: Path, records: int = 1_000_000) -> None:
@@ -120,26 +155,32 @@ def contest(given: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     whole, part = work / "whole.fasta", work / "part.fasta"
     sizes = {whole: sample(given.fasta, whole, given.records)}
     sizes[part] = sample(given.fasta, part, given.rival)
+    few = work / "few.fasta"
+    sizes[few] = sample(given.fasta, few, given.pepe)
     ours = [*ESM2, "extract", DEMO_SLUG]
+    itself = [sys.executable, "-m", "benchmarks.bulk"]
     last = ["--include", "mean", "--repr_layers", "-1"]
-    runs = [
-        ("esm2 embed, .h5", whole, [*ESM2, "embed", whole, "-o", work / "whole.h5", "-q"]),
-        ("esm2 embed, .h5", part, [*ESM2, "embed", part, "-o", work / "part.h5", "-q"]),
-        ("esm2 extract, .pt", part, [*ours, part, work / "pt", *last]),
-        (
-            "esm-extract, .pt",
-            part,
-            [sys.executable, "-m", "benchmarks.bulk", "--one", part, work / "rival"],
-        ),
+    runs: list[tuple[str, Path, Sequence[str | Path], dict[str, str]]] = [
+        ("esm2 embed, .h5", whole, [*ESM2, "embed", whole, "-o", work / "whole.h5", "-q"], {}),
+        ("engine", part, [*itself, "--engine", part], {}),
+        ("esm2 embed, .h5", part, [*ESM2, "embed", part, "-o", work / "part.h5", "-q"], {}),
+        ("esm2 extract, .pt", part, [*ours, part, work / "pt", *last], {}),
+        ("esm-extract, .pt", part, [*itself, "--one", part, work / "rival"], {}),
+        ("esm2 embed, .npz", few, [*ESM2, "embed", few, "-o", work / "few.npz", "-q"], {}),
     ]
+    if find_spec("pepe"):
+        runs.append(("PEPE 1.5.0, .npy", few, *pepe(few, work)))
     rows = []
-    for name, source, command in runs:
-        row = {"what": name, **sizes[source], **measure(command)}
+    for name, source, command, environment in runs:
+        row = {"what": name, **sizes[source], **measure(command, **environment)}
         row["residues_per_second"] = round(row["residues"] / row["seconds"])
         rows.append(row)
         print(json.dumps(row), flush=True)
-    command = [sys.executable, "-m", "benchmarks.bulk", "--million", work]
-    row = {"what": "writing .h5, no model", "records": 1_000_000, **measure(command)}
+    row = {
+        "what": "writing .h5, no model",
+        "records": 1_000_000,
+        **measure([*itself, "--million", work]),
+    }
     print(json.dumps(row), flush=True)
     return [*rows, row]
 
@@ -149,11 +190,15 @@ def main() -> None:
     parser.add_argument("fasta", type=Path, nargs="?")
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rival", type=int, default=5_000)
+    parser.add_argument("--pepe", type=int, default=300)
+    parser.add_argument("--engine", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--one", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--million", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         rival(*given.one)
+    elif given.engine:
+        engine(given.engine)
     elif given.million:
         million(given.million)
     elif given.fasta is None:
@@ -163,7 +208,7 @@ def main() -> None:
             rows = contest(given, Path(work))
         result = {
             "command": f"python -m benchmarks.bulk FASTA --records {given.records}"
-            f" --rival {given.rival}",
+            f" --rival {given.rival} --pepe {given.pepe}",
             "machine": machine.identity(),
             "software": machine.software("default"),
             "rows": rows,
