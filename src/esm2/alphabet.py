@@ -154,6 +154,17 @@ def tokenize_all(
     return tokenized
 
 
+def tokenize_one(sequence: str) -> NDArray[np.uint8]:
+    """As `tokenize_all`, of one sequence without masks.
+
+    Raises:
+        RequestError: it cannot be used.
+    """
+    tokens = tokenize(sequence, masks="none")
+    tell([sequence])
+    return tokens
+
+
 def residue_tokens(tokens: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The residues of a tokenized sequence: (L + 2,) -> (L,)."""
     return tokens[1:-1]

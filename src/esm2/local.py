@@ -24,7 +24,7 @@ from typing import Self, TypeVar, overload
 import numpy as np
 
 from esm2 import bulk, stream
-from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all
+from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all, tokenize_one
 from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
 from esm2.catalog import DEMO_SLUG, find
@@ -298,7 +298,7 @@ class Model(OneProcess):
         """
         named = texts(variants, "variants")
         check_one_of(strategy, Strategy, "strategy")
-        tokens = tokenize(sequence, masks="none")
+        tokens = tokenize_one(sequence)
         return self._done(marginals.scores(tokens, place(named, tokens, offset), strategy))
 
     def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
@@ -316,7 +316,7 @@ class Model(OneProcess):
             RequestError: the sequence cannot be used.
         """
         check_one_of(strategy, ScanStrategy, "strategy")
-        tokens = tokenize(sequence, masks="none")
+        tokens = tokenize_one(sequence)
         return Scan.of(tokens, self._done(marginals.log_probabilities(tokens, strategy)))
 
     def pll(self, sequences: Iterable[str]) -> Double:

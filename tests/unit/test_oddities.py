@@ -2,7 +2,7 @@
 
 import pytest
 
-from esm2.alphabet import tokenize_all
+from esm2.alphabet import tokenize_all, tokenize_one
 from esm2.oddities import Oddities, oddity
 from esm2.types import Record
 
@@ -51,6 +51,11 @@ def test_a_program_is_told_which_of_its_sequences_are_odd(caplog):
         ("WARNING", "esm2: sequences[1, 3]: it looks like DNA or RNA"),
         ("WARNING", "esm2: sequences[2]: no residue in it is known"),
     ]
+
+
+def test_a_program_is_told_when_it_scores_one(caplog):
+    tokenize_one("MK-TA")
+    assert caplog.messages == ["esm2: sequences[0]: it has gaps, which were read as such"]
 
 
 def test_many_odd_ones_are_counted_not_listed(caplog):
