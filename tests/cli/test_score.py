@@ -103,6 +103,11 @@ def test_a_table_gets_one_column_with_the_numbers_of_python(score, tmp_path, mod
     )
 
 
+def test_a_wild_type_that_looks_like_dna_is_scored_and_said(score):
+    done = score("--sequence", "ACGTACGTACGT", "A1C", "-q")
+    assert (done.status, done.told) == (0, ["the wild type: it looks like DNA or RNA"])
+
+
 def test_the_wild_type_is_worked_out_of_mutated_sequences(score, tmp_path):
     done = score("--variants", "x.csv", "-o", "y.csv", "-q")
     assert (done.status, done.told) == (

@@ -135,12 +135,15 @@ def score(
     given = _given(variant, variants, mutant_column, spearman, wild_type_given=bool(sequence or wt))
 
     from esm2.alphabet import tokenize
+    from esm2.oddities import WHY, oddity
     from esm2.science import marginals
     from esm2.science.variants import place
 
     wild_type = _wild_type(sequence, wt, given, shift)
     wild_type = wild_type.upper() if upper else wild_type
     tokens = tokenize(wild_type, masks="none", max_residues=max_residues)
+    if odd := oddity(wild_type):
+        say(f"the wild type: {WHY[odd]}")
     sites = place(given.texts, tokens, shift, given.named)
     if sites.offset and shift == _AUTO:
         say(
