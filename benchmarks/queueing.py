@@ -7,15 +7,15 @@ benchmarks/results/speed-*.json, and operations are those of the cost model (`es
 A device computes one request at a time and never rests while something waits for it. Load is the
 share of time that devices compute. Three ways to share them:
 
-    one queue        whichever device is free takes what is next: `esm2 serve --device cuda:0,cuda:1`
-    least busy       a queue for each, and a proxy that knows how many each has
-    in turn          a queue for each, and a proxy that deals them out: what most do by default
+    one queue     whichever device is free takes what is next: one server with several devices
+    fewest first  a queue for each, and a proxy that knows how many requests each has
+    in turn       a queue for each, and a proxy that deals them out: what most do by default
 
 `REQUESTS` for each cell, of which the first tenth does not count; the same arrivals and proteins
 for the three ways. What is left out: passes that several requests share (a GPU gets more done in
 the same time when much waits), callers' turns, and everything that fails.
 
-    python -m benchmarks.queueing
+    python -m benchmarks.queueing [speed-MACHINE.json]       of several machines, the first
 
 Writes benchmarks/results/queueing.json.
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from heapq import heappop, heappush, heapreplace
 from typing import Any
 
@@ -41,7 +42,7 @@ RESULT = results.DIRECTORY / "queueing.json"
 MODEL, ENGINE = "650M", "esm2-bfloat16"
 DEVICES = (1, 8, 64)
 LOADS = (0.5, 0.8, 0.9, 0.95)
-REQUESTS = 200_000
+REQUESTS = 1_000_000
 SEED = 0
 
 Numbers = NDArray[np.float64]
@@ -63,7 +64,7 @@ def one_queue(arrivals: Numbers, seconds: Numbers, devices: int) -> Numbers:
     return waits
 
 
-def least_busy(arrivals: Numbers, seconds: Numbers, devices: int) -> Numbers:
+def fewest_first(arrivals: Numbers, seconds: Numbers, devices: int) -> Numbers:
     """As `one_queue`, when each goes to the device that has the fewest requests at that moment."""
     free = [0.0] * devices
     has = [0] * devices
@@ -90,7 +91,7 @@ def in_turn(arrivals: Numbers, seconds: Numbers, devices: int) -> Numbers:
     return waits
 
 
-WAYS = {"one queue": one_queue, "least busy": least_busy, "in turn": in_turn}
+WAYS = {"one queue": one_queue, "fewest first": fewest_first, "in turn": in_turn}
 
 
 def operations(lengths: NDArray[np.int64], shape: Shape) -> Numbers:
@@ -154,14 +155,14 @@ def cell(
 
 
 def main() -> None:
-    [file] = results.DIRECTORY.glob("speed-*.json")
-    measured = json.loads(file.read_text())
+    names = sys.argv[1:] or sorted(file.name for file in results.DIRECTORY.glob("speed-*.json"))
+    measured = results.read(results.DIRECTORY / names[0])
     lone, rate = device(measured)
     generator = np.random.default_rng(SEED)
     cells = [cell(generator, own, load, lone, rate) for own in DEVICES for load in LOADS]
     result = {
         "command": "python -m benchmarks.queueing",
-        "fed_by": file.name,
+        "fed_by": names[0],
         "device": f"{measured['machine']['cpu']}, {measured['machine']['cores']} cores",
         "model": MODEL,
         "engine": ENGINE,
