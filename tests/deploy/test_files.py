@@ -106,6 +106,12 @@ def test_every_metric_is_shown():
     assert {own for own in found if f"# TYPE {own} " not in shown} == set()
 
 
+def test_every_file_that_is_named_is_there():
+    found = {own for _, own in written(r"(?<![\w-])(?:deploy|docs|tests)/[\w./-]*\w")}
+    assert found
+    assert [own for own in found - {"deploy/.env"} if not (ROOT / own).exists()] == []
+
+
 def test_every_model_is_an_official_one():
     found = {own for _, own in written(r"\besm2-\d+[mMbB]\b")}
     assert found
