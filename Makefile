@@ -71,6 +71,7 @@ bench: install
 	$(if $(FASTA),$(BIN)/python -m benchmarks.bulk $(FASTA))
 	$(BIN)/python -m benchmarks.speed --shapes 8M
 	$(BIN)/python -m benchmarks.speed --shapes 35M 150M --workloads mix short --limit 12
+	$(BIN)/python -m benchmarks.queueing
 	$(BIN)/python -m tools.docs
 
 # Hours of everything at once, and whether anything grows; the other parts: python -m benchmarks.reliability --help

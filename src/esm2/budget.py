@@ -116,19 +116,35 @@ class MemoryModel:
         return low
 
 
-def free_bytes() -> int:
-    """Memory that is free on this machine now, or in this control group if that has less."""
+def free_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory that is free on this machine now, or in the control group that has the least of it.
+
+    Groups are this process's own and those around it: a container is bound by the one that it sees
+    as the root, a unit of systemd by its own, a step of Slurm by that of its job.
+
+    Args:
+        proc, groups: where the kernel tells of processes and of control groups (version 2).
+    """
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    meminfo = Path("/proc/meminfo")  # counts reclaimable cache as free, which sysconf does not
+    meminfo = proc / "meminfo"  # counts reclaimable cache as free, which sysconf does not
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
+    own = groups
+    member = proc / "self" / "cgroup"
+    if member.exists():
+        for line in member.read_text().splitlines():
+            own = groups / line.removeprefix("0::/") if line.startswith("0::/") else own
+    around = (group for group in (own, *own.parents) if group.is_relative_to(groups))
+    return min(free, *(_free_in(group, free) for group in around))
+
+
+def _free_in(group: Path, otherwise: int) -> int:
     try:
         bound = int((group / "memory.max").read_text())
         used = int((group / "memory.current").read_text())
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         used -= int(counts["inactive_file"])  # cache of files, given back when it is needed
     except (OSError, ValueError, KeyError):  # no control group, or "max": it has no bound
-        return free
-    return min(free, max(0, bound - used))
+        return otherwise
+    return max(0, bound - used)

@@ -121,8 +121,8 @@ class Settings(BaseSettings):
     )
     cache_url: str = Field(
         "",
-        description="redis://host:6379/1 (or Valkey's) keeps results there instead, for several"
-        " servers; with a password in it, in the variable only",
+        description="redis://host:6379/1 (or Valkey's) keeps results there instead, each of at most"
+        " cache_mb, for several servers; with a password in it, in the variable only",
     )
     max_items: int = Field(8, ge=1, description="items in one request")
     max_residues: int = Field(2048, ge=1, description="residues in one sequence; a <mask> is one")

@@ -134,16 +134,3 @@ def test_a_server_does_not_start_without_its_database():
     assert refused.returncode == 1
     [line] = refused.stderr.splitlines()
     assert line.endswith("[auth.unavailable]")
-
-
-def test_two_servers_share_tokens_in_postgresql_and_budgets_in_redis():
-    with services.postgresql() as tokens, services.redis() as limits:
-        flags = ("--token-database", tokens.url, "--limits-storage", limits.url)
-        secret = made("lab", "--residues-per-minute", "100", database=tokens.url)
-        with serving(*flags) as one, serving(*flags) as other:
-            answers = [ask(own, secret) for own in (one, other, one, other)]
-            assert [answer.status for answer in answers] == [200, 200, 429, 429]
-            tokens.stop()
-            limits.stop()
-            assert ask(one, secret).status == 200
-            assert ask(other, "guess").status == 401
