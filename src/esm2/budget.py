@@ -119,9 +119,6 @@ class MemoryModel:
 def free_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Memory that is free on this machine now, or in the control group that has the least of it.
 
-    Groups are this process's own and those around it: a container is bound by the one that it sees
-    as the root, a unit of systemd by its own, a step of Slurm by that of its job.
-
     Args:
         proc, groups: where the kernel tells of processes and of control groups (version 2).
     """
@@ -130,13 +127,43 @@ def free_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
+    return min(free, *(_free_in(group, free) for group in _groups_around(proc, groups)))
+
+
+def granted_cpus(
+    otherwise: int, proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")
+) -> int:
+    """How many CPUs' time this process may use: that of the control group that has the least.
+
+    More threads than that are stopped in turn, each while the others wait for it.
+
+    Args:
+        otherwise: how many it is if no group has less.
+        proc, groups: as for `free_bytes`.
+    """
+    return min(otherwise, *(_cpus_of(group, otherwise) for group in _groups_around(proc, groups)))
+
+
+def _groups_around(proc: Path, groups: Path) -> list[Path]:
+    """This process's control group and those around it.
+
+    A container is bound by the one that it sees as the root, a unit of systemd by its own, a step
+    of Slurm by that of its job.
+    """
     own = groups
     member = proc / "self" / "cgroup"
     if member.exists():
         for line in member.read_text().splitlines():
             own = groups / line.removeprefix("0::/") if line.startswith("0::/") else own
-    around = (group for group in (own, *own.parents) if group.is_relative_to(groups))
-    return min(free, *(_free_in(group, free) for group in around))
+    return [group for group in (own, *own.parents) if group.is_relative_to(groups)]
+
+
+def _cpus_of(group: Path, otherwise: int) -> int:
+    try:
+        quota, period = map(int, (group / "cpu.max").read_text().split())
+    except (OSError, ValueError):  # no control group, or "max": it has no bound
+        return otherwise
+    return max(1, -(-quota // period))
 
 
 def _free_in(group: Path, otherwise: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from esm2.budget import free_bytes
+from esm2.budget import free_bytes, granted_cpus
 
 MB = 1 << 20
 JOB = "system.slice/slurmstepd.scope/job_7"
@@ -58,3 +58,26 @@ def test_somebody_elses_group_is_not_ours(kernel):
 
 def test_a_group_that_is_full_has_nothing_left(kernel):
     assert kernel("a", a=(str(MB), 2, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("quotas", "cpus"),
+    [
+        ({}, 64),
+        ({"": "max 100000"}, 64),
+        ({"": "200000 100000"}, 2),  # docker run --cpus 2
+        ({"": "250000 100000"}, 3),
+        ({"": "50000 100000"}, 1),
+        ({"": "6400000 50000"}, 64),
+        ({JOB: "400000 100000", TASK: "max 100000"}, 4),
+        ({JOB: "400000 100000", TASK: "100000 100000"}, 1),
+        ({"elsewhere": "100000 100000"}, 64),
+    ],
+)
+def test_threads_are_no_more_than_the_cpus_that_control_groups_grant(tmp_path, quotas, cpus):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text(f"0::/{TASK}\n")
+    for group, quota in quotas.items():
+        (tmp_path / "groups" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / group / "cpu.max").write_text(f"{quota}\n")
+    assert granted_cpus(64, tmp_path, tmp_path / "groups") == cpus

@@ -75,8 +75,12 @@ def device_name(device: torch.device) -> str:
     """What the device is, for a person."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return f"{platform.processor() or platform.machine()}, {threads} threads"
+    return f"{platform.processor() or platform.machine()}, {cpu_threads()} threads"
+
+
+def cpu_threads() -> int:
+    """Threads that compute: torch's choice (cores, or OMP_NUM_THREADS), within what is granted."""
+    return budget.granted_cpus(torch.get_num_threads())
 
 
 def available_bytes(device: torch.device) -> int:
@@ -89,4 +93,4 @@ def available_bytes(device: torch.device) -> int:
 def native_threads(shape: Shape, device: torch.device, dtype: str) -> int:
     """The threads of the native library for such a model; 0 where torch computes it."""
     native = device.type == "cpu" and library.available(shape, dtype)
-    return torch.get_num_threads() if native else 0
+    return cpu_threads() if native else 0

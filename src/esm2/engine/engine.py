@@ -20,7 +20,7 @@ from esm2.catalog import Shape, weights_kind
 from esm2.engine import attention, onednn
 from esm2.engine.attention import Observer
 from esm2.engine.contacts import ContactHead
-from esm2.engine.device import DTYPES, choose_device, choose_dtype, has_bfloat16
+from esm2.engine.device import DTYPES, choose_device, choose_dtype, cpu_threads, has_bfloat16
 from esm2.engine.mapped import let_go
 from esm2.engine.model import ESM2, Linear, Product
 from esm2.engine.native import library
@@ -75,14 +75,13 @@ class Engine:
             dtype: "auto" (float32), "float32", "bfloat16", "int8" (CPU), "float16" (CUDA).
             pack_tokens: cost budget of a forward pass; only recorded here.
             kernel: "auto", or one of `kernels_for` by name.
-            share: how many processes like this one share the cores; torch's threads are divided.
+            share: how many processes like this one share the cores; threads are divided.
 
         Raises:
             CheckpointError: it is not an ESM-2 checkpoint.
             SettingsError: no such device, dtype or kernel.
         """
-        if share > 1:
-            torch.set_num_threads(max(1, torch.get_num_threads() // share))
+        torch.set_num_threads(max(1, cpu_threads() // share))
         where = choose_device(device)
         dtype = choose_dtype(dtype, where)
         loaded = load_checkpoint(path, where)
