@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import pytest
 
 from esm2.catalog import Checkpoint, find
 from tests.checkpoints import hf_config, hf_tensors, save_hf, write_hf
-from tests.cli.interrupted import MAIN, run
+from tests.cli import warm
+from tests.cli.interrupted import run
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,10 @@ def _embed(files: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("HF_", "ESM"))
     }
-    return subprocess.run(
-        [sys.executable, "-c", MAIN, "embed", "a.fasta", "-o", "out.npz", "--model", "esm2-8m"],
-        cwd=files,
-        env=kept | {"HF_HOME": str(files / "home")} | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return warm.run_text(
+        files,
+        *("embed", "a.fasta", "-o", "out.npz", "--model", "esm2-8m"),
+        environment=kept | {"HF_HOME": str(files / "home")} | variables,
     )
 
 
@@ -135,14 +131,8 @@ def test_another_revision_in_the_cache_is_named_and_can_be_used(files, reference
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_fetch_is_who_removes_a_wrong_file_and_not_even_it_offline(files, reference, offline):
     snapshot = save_hf(reference("8m").model, _snapshot(files))
-    done = subprocess.run(
-        [sys.executable, "-c", MAIN, "fetch", "esm2-8m"],
-        env=os.environ | {"HF_HOME": str(files / "home"), "HF_HUB_OFFLINE": offline},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    own = {"HF_HOME": str(files / "home"), "HF_HUB_OFFLINE": offline}
+    done = warm.run_text(files, "fetch", "esm2-8m", environment=os.environ | own)
     assert done.returncode == 1
     assert done.stderr.endswith("[hub.hash_mismatch]\n")
     assert (snapshot / "config.json").exists() is (offline == "1")

@@ -15,6 +15,7 @@ import torch
 from esm2 import verify
 from esm2.alphabet import tokenize
 from tests.checkpoints import SHAPES, random_fair_esm, save_fair_esm
+from tests.cli import warm
 from tests.oracles import fair_esm_outputs
 
 TOOL = Path(__file__).parents[2] / "tools" / "reference.py"
@@ -23,16 +24,11 @@ SEQUENCES = ("M", "MKTAYIAKQRQISFVKSHFSRQ", "ACDEFGHIKLMNPQRSTVWY" * 6)
 
 
 def esm2(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with an empty cache and no network."""
+    """The command, with an empty cache and no network."""
     hidden = ("HF_", "ESM2_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    return subprocess.run(
-        [sys.executable, "-c", "from esm2.cli import main; main()", *arguments],
-        env=env | {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    own = {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    return warm.run_text(Path.cwd(), *arguments, environment=env | own)
 
 
 def write_reference(path: Path, model, sequences: tuple[str, ...]) -> None:

@@ -77,10 +77,13 @@ def run(
 
 
 def run_text(
-    directory: Path, *arguments: object, stdin: str | None = None
+    directory: Path,
+    *arguments: object,
+    stdin: str | None = None,
+    environment: dict[str, str] = ENVIRONMENT,
 ) -> subprocess.CompletedProcess[str]:
     """The same with text."""
-    done = run(directory, *arguments, stdin=(stdin or "").encode())
+    done = run(directory, *arguments, stdin=(stdin or "").encode(), environment=environment)
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
