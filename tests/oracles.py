@@ -1,7 +1,8 @@
 """The reference for every output: fair-esm 2.0.0, and transformers' EsmForMaskedLM beside it.
 
     one sequence, alone  ->  {"mean 0": (D,), "per_token 0": (L, D), "bos 0": (D,), "mean 1": ...,
-                              "logits": (L, 33), "contacts": (L, L), "attentions": (N, L)}
+                              "logits": (L, 33), "contacts": (L, L), "attentions": (N, L),
+                              "maps": (2, L, L)}, of the last layer's head 1 and the first's 0
 
 Both oracles turn the raw results of their model into outputs with plain slices and means, and
 tokenize with fair-esm's own alphabet: nothing of ours takes part. `flat` gives our Outputs the same
@@ -24,7 +25,7 @@ KINDS = ("mean", "per_token", "bos", "logits", "contacts", "attentions")
 
 
 def fair_esm_outputs(model: ESM2, sequence: str) -> Arrays:
-    """All six outputs of one sequence at all layers, from fair-esm."""
+    """All outputs of one sequence at all layers, from fair-esm."""
     with torch.inference_mode():
         raw = model(
             _token_ids(model, sequence),
@@ -42,7 +43,7 @@ def fair_esm_outputs(model: ESM2, sequence: str) -> Arrays:
 def transformers_outputs(
     model: transformers.EsmForMaskedLM, alphabet_of: ESM2, sequence: str
 ) -> Arrays:
-    """All six outputs of one sequence at all layers, from transformers.
+    """All outputs of one sequence at all layers, from transformers.
 
     Args:
         model: loaded with attn_implementation="eager", which is the one that shows its maps.
@@ -67,7 +68,7 @@ def transformers_outputs(
 
 
 def our_outputs(engine: Engine, sequence: str) -> Arrays:
-    """All six outputs of one sequence at all layers, from our engine, the sequence alone."""
+    """All outputs of one sequence at all layers, from our engine, the sequence alone."""
     request = ForwardRequest(tokenize(sequence), everything(engine.decided.shape.layers))
     return flat(engine.run([request])[0])
 
@@ -78,7 +79,7 @@ def flat(outputs: Outputs) -> Arrays:
     for kind in ("mean", "per_token", "bos"):
         for layer, array in getattr(outputs, kind).items():
             arrays[f"{kind} {layer}"] = array
-    for kind in ("logits", "contacts", "attentions"):
+    for kind in ("logits", "contacts", "attentions", "maps"):
         array = getattr(outputs, kind)
         if array is not None:
             arrays[kind] = array
@@ -102,9 +103,11 @@ def _outputs(hidden: list[Tensor], logits: Tensor, contacts: Tensor, maps: Tenso
     tensors["contacts"] = contacts
     # The mean over heads, then over the L + 2 query positions; the columns are residues.
     tensors["attentions"] = maps.mean(1).mean(1)[:, 1:-1]
+    tensors["maps"] = torch.stack([maps[-1, 1], maps[0, 0]])[:, 1:-1, 1:-1]
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def everything(layers: int) -> Want:
-    """All six outputs at all layers 0..N."""
-    return Want(layers=tuple(range(layers + 1)), **dict.fromkeys(KINDS, True))
+    """All outputs at all layers 0..N, and two maps."""
+    every = tuple(range(layers + 1))
+    return Want(every, **dict.fromkeys(KINDS, True), maps=((layers, 1), (1, 0)))

@@ -7,7 +7,7 @@ write(path, run(".h5"), made)           through the journal, as `esm2 embed` doe
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,13 @@ def keep(journal: files.Journal, made: Iterable[Row]) -> None:
             journal.add(own.record, own.outputs, length=length, used=own.used, windows=own.windows)
 
 
-def write(path: Path, of: files.Run, made: Iterable[Row]) -> list[str]:
+def write(
+    path: Path, of: files.Run, made: Iterable[Row], meta: Mapping[str, object] = META
+) -> list[str]:
     """Make the file; what has to be said about it."""
     with files.Journal(path, of) as journal:
         keep(journal, made)
-        return files.commit(path, journal, META)
+        return files.commit(path, journal, meta)
 
 
 def names(directory: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """The rules of the house, read from the source: who imports whom, who knows what, how large.
 
-    doors          cli  server  client  local
+    doors          cli  server  client  loading  local
     composition    runtime
     application    bulk  service  stream
     batching       batcher  cache
@@ -36,15 +36,18 @@ FLOORS = (
     ("batching", "batcher cache"),
     ("application", "bulk service stream"),
     ("composition", "runtime"),
-    ("doors", "cli server client local __init__"),
+    ("doors", "cli server client loading local __init__"),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 CORE = {room for room, level in LEVEL.items() if level == 0}
 
 #: The arrows along a floor that are meant: the command line starts the server and is, with --url,
-#: its client, or asks a model in this process as a person's own program does (`local`);
-#: `esm2.load` is `local`'s.
-ALONG_A_FLOOR = {("cli", "server"), ("cli", "client"), ("cli", "local"), ("__init__", "local")}
+#: its client, or asks a model in this process as a person's own program does (`esm2.load`, which
+#: is `loading`'s, gives a `local.Model`).
+ALONG_A_FLOOR = {
+    *(("cli", other) for other in ("server", "client", "loading", "local")),
+    *(("__init__", "loading"), ("__init__", "local"), ("loading", "local")),
+}
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
 KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}

@@ -13,7 +13,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esm2.local import Model, load
+    from esm2.loading import load
+    from esm2.local import Model
 
 __version__ = version("esm2")
 __all__ = ["Model", "__version__", "load"]
@@ -21,9 +22,9 @@ __all__ = ["Model", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Model", "load"):
-        from esm2 import local
+        from esm2 import loading
 
-        return getattr(local, name)
+        return getattr(loading, name)
     raise AttributeError(f"module 'esm2' has no attribute {name!r}")
 
 

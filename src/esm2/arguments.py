@@ -4,6 +4,7 @@
     layers                a whole number, or several in an order
     include               names of outputs
     layers and pool       Embedding: what embed is to compute, and the shape of what it returns
+    layers and heads      Maps: the same of attention_maps
 
 What could be meant in two ways is a TypeError that says what to pass instead: one str (or each of
 its letters?), a mapping (its names or its values?), a set (in which order?).
@@ -13,17 +14,20 @@ from __future__ import annotations
 
 import io
 import operator
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from esm2.catalog import Shape
+from esm2.errors import RequestError
 from esm2.types import KINDS, Float, OutputName, Want
 
 Pool = Literal["mean", "bos"]
 Layers = int | Iterable[int]
+Heads = int | Iterable[int] | None
 
 
 def texts(values: object, name: str) -> list[str]:
@@ -83,16 +87,7 @@ def layers(asked: Layers, shape: Shape) -> tuple[int, ...]:
         LayerOutOfRange: the model has no such layer.
         TypeError, ValueError: it is no whole number, nor several of them.
     """
-    if isinstance(asked, int) or not isinstance(asked, Iterable):
-        return (shape.layer(_whole(asked, "layers")),)
-    if isinstance(asked, str):
-        raise TypeError(f"layers is {asked[:20]!r}; pass a whole number or a list of them")
-    if getattr(asked, "ndim", 1) == 0:  # a whole number of numpy's
-        return (shape.layer(_whole(asked, "layers")),)
-    listed = _in_order(asked, "layers", "whole numbers")
-    if not listed:
-        raise ValueError("layers is empty; ask for at least one, such as -1")
-    return tuple(shape.layer(_whole(each, f"layers[{i}]")) for i, each in enumerate(listed))
+    return _numbers(asked, "layers", shape.layer)
 
 
 def encoding(include: Iterable[OutputName], layers_asked: Layers, shape: Shape) -> Want:
@@ -103,7 +98,7 @@ def encoding(include: Iterable[OutputName], layers_asked: Layers, shape: Shape) 
     """
     asked = kinds(include)
     resolved = layers(layers_asked, shape)
-    return Want(layers=tuple(sorted(set(resolved))), **dict.fromkeys(asked, True))
+    return Want.of(asked, tuple(sorted(set(resolved))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +128,7 @@ class Embedding:
 
     @property
     def want(self) -> Want:
-        return Want(layers=tuple(sorted(set(self.layers))), **{self.kind: True})
+        return Want.of([self.kind], tuple(sorted(set(self.layers))))
 
     def of(self, outputs: Any) -> Float:
         """One sequence's embedding in its `Outputs` or `Encoded`.
@@ -153,6 +148,63 @@ class Embedding:
             return np.stack(rows)
         k = () if len(self.layers) == 1 else (len(self.layers),)
         return np.empty((0, *k, self.dim), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """What attention_maps is to compute, and the shape of what it returns.
+
+    Attributes:
+        layers: 1..N, in the order asked for, repeats too.
+        heads: 0..H - 1, the same.
+    """
+
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    @classmethod
+    def asked(cls, layers_asked: Layers, heads: Heads, shape: Shape) -> Maps:
+        """Of the arguments of attention_maps.
+
+        Raises:
+            LayerOutOfRange, HeadOutOfRange, TypeError, ValueError: as `layers`.
+            RequestError: layer 0, the embedding, which has no attention.
+        """
+        asked = layers(layers_asked, shape)
+        if 0 in asked:
+            raise RequestError(
+                "layer 0 is the embedding, which has no attention; take some of the layers 1 to"
+                f" {shape.layers}, or -1 (last) to {-shape.layers} from the end"
+            )
+        if heads is None:
+            return cls(asked, tuple(range(shape.heads)))
+        return cls(asked, _numbers(heads, "heads", shape.head))
+
+    @property
+    def want(self) -> Want:
+        return Want(maps=tuple(dict.fromkeys(product(self.layers, self.heads))))
+
+    def of(self, outputs: Any) -> Float:
+        """One sequence's maps in its `Outputs`, (layers, heads, L, L)."""
+        maps: Float = outputs.maps
+        asked = list(product(self.layers, self.heads))
+        if len(asked) > len(maps):  # some of them more than once
+            maps = maps[[self.want.maps.index(each) for each in asked]]
+        return maps.reshape(len(self.layers), len(self.heads), *maps.shape[1:])
+
+
+def _numbers(asked: Layers, name: str, resolve: Callable[[int], int]) -> tuple[int, ...]:
+    """One whole number or several, each resolved."""
+    if isinstance(asked, int) or not isinstance(asked, Iterable):
+        return (resolve(_whole(asked, name)),)
+    if isinstance(asked, str):
+        raise TypeError(f"{name} is {asked[:20]!r}; pass a whole number or a list of them")
+    if getattr(asked, "ndim", 1) == 0:  # a whole number of numpy's
+        return (resolve(_whole(asked, name)),)
+    listed = _in_order(asked, name, "whole numbers")
+    if not listed:
+        raise ValueError(f"{name} is empty; ask for at least one")
+    return tuple(resolve(_whole(each, f"{name}[{i}]")) for i, each in enumerate(listed))
 
 
 def _in_order(values: object, name: str, of: str) -> list[Any]:

@@ -4,7 +4,7 @@ Cost is counted in tokens. A token of a pack holds about 10 D numbers at the wid
 (the feed-forward activation of 4 D, its input, queries, keys, values, residual stream); an
 attention map that has to be written out holds H (L + 2)^2. So
 
-    cost = (L + 2) + [contacts or attentions] H (L + 2)^2 / (10 D)
+    cost = (L + 2) + [contacts, attentions or maps] H (L + 2)^2 / (10 D)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from esm2.catalog import Shape
+from esm2.errors import DoesNotFit
 from esm2.types import ForwardRequest, Want
 
 #: Numbers of an attention map that the torch path holds at a time; 32 MB of float32.
@@ -57,6 +58,7 @@ def reply_bytes(want: Want, residues: int, shape: Shape) -> int:
     numbers = layers * shape.dim * (want.mean + want.bos + residues * want.per_token)
     numbers += residues * (33 * want.logits + residues * want.contacts)
     numbers += residues * shape.layers * want.attentions
+    numbers += residues**2 * len(want.maps)
     return _FLOAT * numbers
 
 
@@ -76,7 +78,8 @@ class MemoryModel:
 
     def peak(self, want: Want, residues: int) -> int:
         """Bytes that the forward pass and its outputs need at their peak."""
-        return _FLOAT * (self._native if self.threads else self._torch)(want, residues)
+        numbers = (self._native if self.threads else self._torch)(want, residues)
+        return _FLOAT * (numbers + len(want.maps) * residues**2)
 
     def _native(self, want: Want, residues: int) -> int:
         tokens, dim = residues + 2, self.shape.dim
@@ -103,6 +106,15 @@ class MemoryModel:
         if want.contacts:
             numbers += 6 * residues**2
         return numbers
+
+    def check(self, want: Want, residues: int, available: int, ceiling: int) -> None:
+        """Refuse what does not fit into `available` bytes.
+
+        Raises:
+            DoesNotFit: it says how many residues would, at most `ceiling`.
+        """
+        if self.peak(want, residues) > available:
+            raise DoesNotFit(residues, self.longest(want, available, ceiling), want.described)
 
     def longest(self, want: Want, available: int, ceiling: int) -> int:
         """The most residues of which this fits into `available` bytes, at most `ceiling`."""

@@ -18,7 +18,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from esm2.errors import LayerOutOfRange, UnknownModel
+from esm2.errors import HeadOutOfRange, LayerOutOfRange, UnknownModel
 
 DEMO_SLUG = "esm2-demo"
 #: Of its weights; a test holds it against the file.
@@ -76,6 +76,22 @@ class Shape:
         if not -(self.layers + 1) <= index <= self.layers:
             raise LayerOutOfRange(index, self.layers)
         return index % (self.layers + 1)
+
+    def head(self, index: int) -> int:
+        """Resolve a head of an attention layer.
+
+        Args:
+            index: 0..H - 1, or -1 (last) .. -H from the end.
+
+        Returns:
+            the same head as 0..H - 1.
+
+        Raises:
+            HeadOutOfRange: there is no such head.
+        """
+        if not -self.heads <= index < self.heads:
+            raise HeadOutOfRange(index, self.heads)
+        return index % self.heads
 
 
 @dataclass(frozen=True, slots=True)

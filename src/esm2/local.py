@@ -8,16 +8,15 @@ with esm2.load("esm2-demo") as model:
     model.fill_mask("MKT<mask>YIAKQR", top_k=1)             # [[Guess(4, "A", 0.07...)]]
     model.score_variants("MKTAYIAKQR", ["A4G", "K2R:Q9E"])  # (2,)
     model.scan("MKTAYIAKQR").scores                         # (20, 10)
+    model.attention_maps("MKTAYIAKQR", layers=6, heads=[0, 3])   # (1, 2, 10, 10)
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
@@ -25,12 +24,11 @@ import numpy as np
 
 from esm2 import bulk, stream
 from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all, tokenize_one
-from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
+from esm2.arguments import Embedding, Heads, Layers, Maps, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
-from esm2.catalog import DEMO_SLUG, find
+from esm2.budget import MemoryModel, free_bytes
 from esm2.errors import RequestError
 from esm2.oneprocess import OneProcess
-from esm2.runtime import Spec, custom_spec, open_model, parse_spec
 from esm2.science import marginals
 from esm2.science.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.science.scoring import Double, Guess, check_top_k, guesses
@@ -51,51 +49,6 @@ from esm2.types import (
 _PACKS_IN_FLIGHT = 8
 
 Result = TypeVar("Result")
-
-
-def load(name: str | Path, *, device: str = "auto", dtype: str = "auto") -> Model:
-    """Load a model.
-
-    Args:
-        name: a slug or any other name of a known model, a path of a checkpoint (a Hugging Face
-            directory or fair-esm's .pt), or SLUG=PATH. An official model that is not on this
-            machine is fetched, which is said on standard error; so is what esm2-demo is.
-        device: "auto" (cuda when there is one), "cpu", "cuda", "cuda:1".
-        dtype: float32 (auto), bfloat16, int8 (CPU), float16 (CUDA).
-
-    Raises:
-        UnknownModel, CheckpointError, HubError, SettingsError: each says what to do.
-    """
-    model = opened(name, device=device, dtype=dtype)
-    if model.decided.weights_kind == "demo":
-        _say(f"{model.decided.slug} is {model.decided.caveat}")
-    return model
-
-
-def opened(name: str | Path, *, device: str, dtype: str) -> Model:
-    """As `load`, for commands, which say themselves what the weights are."""
-    stack = ExitStack()
-    opening = open_model(spec(name), device=device, dtype=dtype, on_fetch=_say)
-    # In a thread of its own, as it computes later: OpenMP keeps helpers for each thread that it has
-    # served, and the one that a fork copies would wait for helpers that the copy does not have.
-    with ThreadPoolExecutor(1) as thread:
-        served = thread.submit(stack.enter_context, opening).result()
-    return Model(served.decided, served.submit, stack)
-
-
-def _say(message: str) -> None:
-    print(f"esm2: {message}", file=sys.stderr)
-
-
-def spec(name: str | Path) -> Spec:
-    """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name."""
-    if isinstance(name, str):
-        known = name.lower() == DEMO_SLUG or find(name) is not None
-        if known or not Path(name).exists():
-            return parse_spec(name)
-    path = Path(name).absolute()
-    own = path.name if path.is_dir() else path.stem
-    return custom_spec(re.sub("[^a-z0-9._-]+", "-", own.lower()).strip("-._") or "model", path)
 
 
 class Model(OneProcess):
@@ -229,6 +182,32 @@ class Model(OneProcess):
         """The attention that residues receive, float32 (N, L) of each; as `encode`."""
         outputs = self.encode(sequences, include=["attentions"])
         return [own.attentions for own in outputs if own.attentions is not None]
+
+    def attention_maps(self, sequence: str, layers: Layers = -1, heads: Heads = None) -> Float:
+        """Whole attention maps of a protein; only those that are asked for are kept in memory.
+
+        Args:
+            sequence: residues in upper case; `<mask>` is allowed.
+            layers: 1..N (last), negative from the end; one, or several.
+            heads: 0..H - 1, negative from the end; one, or several. None is all of them.
+
+        Returns:
+            float32 (layers, heads, L, L), in the order of both: how much of its attention a residue
+            (row) pays to each residue (column). A row adds up to less than 1: the rest goes to the
+            tokens before and after the residues. transformers' `attentions[layer - 1][0, head]`
+            has the same numbers at [1:-1, 1:-1].
+
+        Raises:
+            LayerOutOfRange, HeadOutOfRange: there is none; RequestError: layer 0 has none.
+            DoesNotFit: there is no room for so many.
+            RequestError: the sequence cannot be used.
+        """
+        self._check_open()
+        asked = Maps.asked(layers, heads, self.decided.shape)
+        tokens = tokenize(sequence)
+        memory = MemoryModel(self.decided.shape, self.decided.threads)
+        memory.check(asked.want, len(tokens) - 2, free_bytes(), len(tokens) - 2)
+        return asked.of(self._submit(ForwardRequest(tokens, asked.want)).result())
 
     def logits(self, sequences: Iterable[str]) -> list[Float]:
         """Raw logits, float32 (L, 20) of each; as `encode`, and `<mask>` is allowed."""

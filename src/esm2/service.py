@@ -22,7 +22,6 @@ from esm2.budget import MemoryModel
 from esm2.cache import Cache, key_of
 from esm2.errors import (
     DeadlineExceeded,
-    DoesNotFit,
     ModelUnavailable,
 )
 from esm2.numerics import KNOWN_ANSWER
@@ -96,9 +95,8 @@ class Service:
         """
         self.decided.check(want)
         room = self._allowance.memory_bytes
-        if room is not None and self._memory.peak(want, residues) > room:
-            longest = self._memory.longest(want, room, self._allowance.longest)
-            raise DoesNotFit(residues, longest, want.described)
+        if room is not None:
+            self._memory.check(want, residues, room, self._allowance.longest)
 
     def check_all(self, requests: Sequence[ForwardRequest]) -> None:
         """`check` of everything that is about to be run."""

@@ -9,7 +9,7 @@ A local engine, an engine in another process and a function in a test are values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +71,7 @@ class Want:
         mean, per_token, bos: the embeddings asked for at each of those layers.
         logits, contacts, attentions: the other outputs asked for.
         masks_only: of logits, only the rows of masked residues.
+        maps: (layer 1..N, head 0..H - 1) of whole attention maps, each once.
     """
 
     layers: tuple[int, ...] = ()
@@ -81,11 +82,17 @@ class Want:
     contacts: bool = False
     attentions: bool = False
     masks_only: bool = False
+    maps: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, kinds: Iterable[str], layers: tuple[int, ...] = ()) -> Want:
+        """Outputs by their names, those of KINDS; `layers` as above."""
+        return cls(layers, **dict.fromkeys(kinds, True))  # type: ignore[arg-type]  # bool, all of them
 
     @property
     def needs_attention_weights(self) -> bool:
         """Whether attention maps must exist as numbers, which fused kernels never write out."""
-        return self.contacts or self.attentions
+        return self.contacts or self.attentions or bool(self.maps)
 
     @property
     def embedded_layers(self) -> tuple[int, ...]:
@@ -95,13 +102,16 @@ class Want:
     @property
     def described(self) -> str:
         """The outputs asked for, for a sentence."""
-        return ", ".join(kind for kind in KINDS if getattr(self, kind)) or "nothing"
+        asked: list[str] = [kind for kind in KINDS if getattr(self, kind)]
+        if self.maps:
+            asked.append(f"{len(self.maps)} attention maps")
+        return ", ".join(asked) or "nothing"
 
     def depth(self, layers: int) -> int:
         """How many of the model's layers have to run."""
         if any(getattr(self, kind) for kind in WHOLE):
             return layers
-        return max(self.embedded_layers, default=0)
+        return max((*self.embedded_layers, *(layer for layer, _ in self.maps)), default=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +139,7 @@ class Outputs:
         logits: (L, 33) raw logits; (masks, 33) where only those of masked residues were asked for.
         contacts: (L, L) probabilities, symmetric.
         attentions: (N, L) mean over heads and over the L + 2 query tokens.
+        maps: (maps, L, L) attention of residues (rows) to residues, in the order of `Want.maps`.
     """
 
     mean: dict[int, Float] = field(default_factory=dict)
@@ -137,6 +148,7 @@ class Outputs:
     logits: Float | None = None
     contacts: Float | None = None
     attentions: Float | None = None
+    maps: Float | None = None
 
     @property
     def of_whole_pass(self) -> Float | None:
@@ -148,9 +160,9 @@ class Outputs:
         for kind in BY_LAYER:
             for layer, array in getattr(self, kind).items():
                 yield f"{kind}.{layer}", array
-        for kind in WHOLE:
-            if (whole := getattr(self, kind)) is not None:
-                yield kind, whole
+        for name in (*WHOLE, "maps"):
+            if (whole := getattr(self, name)) is not None:
+                yield name, whole
 
 
 class ByLayer(Mapping[int, Float]):

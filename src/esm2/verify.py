@@ -241,7 +241,7 @@ def compare(case: Case, outputs: Outputs) -> Comparison:
 def _want(wanted: Sequence[Case]) -> Want:
     outputs = {case.output for case in wanted}
     layers = {case.layer for case in wanted if case.layer is not None}
-    return Want(tuple(sorted(layers)), **dict.fromkeys(outputs, True))
+    return Want.of(outputs, tuple(sorted(layers)))
 
 
 def _forward(request: ForwardRequest, executor: Executor) -> tuple[Outputs, dict[str, str]]:

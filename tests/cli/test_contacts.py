@@ -122,6 +122,38 @@ def test_attentions_are_by_layer_and_residue(command, tmp_path, truth):
         close(arrays["attentions"], truth.attentions)
 
 
+def test_whole_maps_of_layers_and_heads_are_those_of_python(command, tmp_path):
+    run = command("attentions", "x.fasta", "-o", "x.npz", "--layers", "-1,1-2", "--heads", "0-2")
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.startswith("x.npz: 9 attention maps of sp|P1|X, esm2-demo on cpu")
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {"maps", "layers", "heads", "id", "sequence", "meta"}
+        assert arrays["layers"].tolist() == [6, 1, 2]
+        assert arrays["heads"].tolist() == [0, 1, 2]
+        with esm2.load("esm2-demo", device="cpu") as model:
+            close(arrays["maps"], model.attention_maps(SEQUENCE, [6, 1, 2], range(3)))
+    assert command("attentions", "x.fasta", "-o", "x.npz", "--heads", "4", "-q").returncode == 0
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        assert (arrays["layers"].tolist(), arrays["heads"].tolist()) == ([6], [4])
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments", "message"),
+    [
+        (2, ["-o", "x.csv", "--layers", "1"], "--layers: whole maps go into an .npz"),
+        (2, ["-o", "x.npz", "--heads", "1", "--picture", "x.png"], "--heads: whole maps go into"),
+        (2, ["-o", "x.npz", "--heads", "a"], "--heads: 'a' is not a head"),
+        (2, ["-o", "x.npz", "--layers", "4-1"], "--layers: '4-1' is not a range of layers"),
+        (1, ["-o", "x.npz", "--layers", "0"], "layer 0 is the embedding, which has no attention"),
+        (1, ["-o", "x.npz", "--heads", "6"], "head 6 does not exist; each layer of this model has"),
+    ],
+)
+def test_maps_that_there_are_not_are_refused(command, tmp_path, status, arguments, message):
+    run = command("attentions", "x.fasta", *arguments)
+    assert (run.returncode, message in run.stderr.splitlines()[-1]) == (status, True), run.stderr
+    assert files(tmp_path) == ["x.fasta", "x.pdb"]
+
+
 # --- structures and pictures -------------------------------------------------------------------
 
 

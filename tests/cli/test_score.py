@@ -9,10 +9,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import torch
+import transformers
 from scipy import stats
 
 import esm2
+from esm2.runtime import DEMO_DIRECTORY
 from tests.cli.interrupted import Done, run
 from tests.near import assert_scores
 from tests.proteins import residues
@@ -268,6 +272,55 @@ def test_mutated_sequences_of_another_protein_are_refused(score, tmp_path):
     done = score("--variants", "z.csv")
     assert done.status == 1
     assert "z.csv, line 6: " in done.told[-1]
+
+
+# --- the documented figure ---------------------------------------------------------------------
+
+
+def test_the_documented_command_prints_the_spearman_of_transformers_masked_marginals(tmp_path):
+    """On some of the rows; nothing of ours takes part in what it is compared with."""
+    page = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text()
+    [line] = re.findall(r"^esm2 (score --variants BLAT.*)$", page, re.MULTILINE)
+    name = "BLAT_ECOLX_Jacquier_2013.csv.gz"
+    rows = gzip.decompress((DMS / name).read_bytes()).splitlines(keepends=True)
+    (tmp_path / name).write_bytes(gzip.compress(b"".join(rows[:41])))
+    done = run(tmp_path, *line.split(), "--device", "cpu", "--dtype", "float32")
+    assert done.status == 0, done.told
+
+    before, after = pandas.read_csv(tmp_path / name), pandas.read_csv(tmp_path / "OUT.csv.gz")
+    proteingym = ["mutant", "mutated_sequence", "DMS_score", "DMS_score_bin"]
+    assert list(after) == [*proteingym, "esm2-demo"]
+    pandas.testing.assert_frame_equal(after[proteingym], before)
+
+    with (DMS / "index.tsv").open() as index:
+        [about] = [row for row in csv.DictReader(index, delimiter="\t") if row["file"] == name]
+    want = masked_marginals(before["mutant"], about["wt_sequence"])
+    assert_scores(after["esm2-demo"], want)
+    rho = stats.spearmanr(want, before["DMS_score"]).statistic
+    told = r"Spearman rank correlation of esm2-demo with DMS_score: (-?\d\.\d{4}) over 40 rows\n"
+    found = re.fullmatch(told, done.stdout.decode())
+    assert found
+    assert float(found[1]) == pytest.approx(rho, abs=1e-3)  # two scores may change places
+
+
+def masked_marginals(mutants, wild_type: str) -> list[float]:
+    """By transformers: log p(mt) - log p(wt) at the mutated position, masked."""
+    model = transformers.EsmForMaskedLM.from_pretrained(DEMO_DIRECTORY, dtype=torch.float32).eval()
+    letters = "LAGVSERTIDPKQNFYMHWC"
+    ids = torch.tensor([0, *(4 + letters.index(letter) for letter in wild_type), 2])
+    positions = sorted({int(mutant[1:-1]) for mutant in mutants})
+    masked = ids.repeat(len(positions), 1)
+    masked[range(len(positions)), positions] = 32
+    log_p = {}
+    with torch.inference_mode():
+        for part, own in zip(masked.split(16), torch.tensor(positions).split(16), strict=True):
+            logits = model(part, attention_mask=torch.ones_like(part)).logits
+            rows = logits[range(len(own)), own].double().log_softmax(-1)
+            log_p |= dict(zip(own.tolist(), rows, strict=True))
+    return [
+        float(log_p[place][4 + letters.index(mt)] - log_p[place][4 + letters.index(wt)])
+        for wt, place, mt in ((mutant[0], int(mutant[1:-1]), mutant[-1]) for mutant in mutants)
+    ]
 
 
 # --- real tables -------------------------------------------------------------------------------

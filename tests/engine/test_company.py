@@ -80,7 +80,7 @@ def test_a_sequence_gives_the_same_numbers_in_any_company(
     requests.insert(SEATS[seat], request)
     outputs = flat(engine.run(requests)[SEATS[seat]])
     alone = _alone(engine, request)
-    assert len(alone) == {"everything": 3 * (layers + 1) + 3}.get(
+    assert len(alone) == {"everything": 3 * (layers + 1) + 4}.get(
         kind, layers + 1 if kind in ("mean", "per_token", "bos") else 1
     )
     wrong = differences(outputs, alone, company())

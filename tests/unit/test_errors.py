@@ -28,6 +28,7 @@ TABLE = {
     "MaskNotAllowed": ("request.mask_not_allowed", (4,)),
     "MaskMissing": ("request.mask_missing", ()),
     "LayerOutOfRange": ("request.layer_out_of_range", (7, 6)),
+    "HeadOutOfRange": ("request.head_out_of_range", (20, 20)),
     "ContactsUnavailable": ("request.contacts_unavailable", ("my-slug",)),
     "LogitsUnavailable": ("request.logits_unavailable", ("my-slug",)),
     "TooManyItems": ("request.too_many_items", (9, 8)),
@@ -86,7 +87,7 @@ NOT_ANSWERED = {
     *("Esm2Error", "InvalidFasta", "InvalidStructure", "InvalidTable", "OffsetNotFound"),
     *("WeightsMissing", "NoReference", "CheckpointError", "HubError", "HubUnreachable"),
     *("HashMismatch", "ServerUnreachable", "UnexpectedReply", "Refused", "FileError"),
-    *("CannotResume", "SettingsError", "MissingExtra"),
+    *("CannotResume", "SettingsError", "MissingExtra", "HeadOutOfRange"),
 }
 CLASSES = dict(inspect.getmembers(errors, inspect.isclass))
 NAMES = sorted(TABLE)

@@ -60,6 +60,12 @@ class Oracle:
     def pll(self, sequence: str) -> float:
         return sum(self.log_p(sequence, i, own, True) for i, own in enumerate(sequence))
 
+    def log_prob(self, sequence: str) -> float:
+        """Nothing masked, normalised over the 20 amino acids; other letters are left out."""
+        rows = self._cached(sequence, None)[:, 4:24].log_softmax(dim=-1)
+        natural = [(i, self._id(own)) for i, own in enumerate(sequence) if self._id(own) < 24]
+        return sum(float(rows[i, own - 4]) for i, own in natural)
+
     def score(self, sequence: str, parts: list[tuple[int, str]], strategy: str) -> float:
         """Of (0-based index, new letter)s."""
         if strategy == "pppl":
@@ -122,6 +128,11 @@ def test_pll_is_the_sum_over_masked_residues_of_transformers(model, oracle):
     got = model.pll(sequences)
     want = [oracle.pll(sequence) for sequence in sequences]
     assert_scores(got, want)
+
+
+def test_log_prob_is_the_sum_over_unmasked_residues_of_transformers(model, oracle):
+    sequences = [PROTEIN, "M", "XBUZO.-", "MKX"]
+    assert_scores(model.log_prob(sequences), [oracle.log_prob(own) for own in sequences])
 
 
 # --- what follows from the definitions ---------------------------------------------------------

@@ -30,6 +30,7 @@ from esm2.cli import (
     pll,
     scan,
     score,
+    search,
     serve,
     token,
     verify,
@@ -59,6 +60,7 @@ app.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )(extract.extract)
 app.command("merge")(merge.merge)
+app.command("search")(search.search)
 app.command("score")(score.score)
 app.command("scan")(scan.scan)
 app.command("pll")(pll.pll)

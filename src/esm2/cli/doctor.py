@@ -61,9 +61,7 @@ def doctor(
     print(f"memory           {available / 2**30:.1f} GiB free on {where}")
     # BOS takes what the mean takes.
     outputs = {
-        kind: Want(layers=(1,) if kind in BY_LAYER else (), **{kind: True})
-        for kind in KINDS
-        if kind != "bos"
+        kind: Want.of([kind], (1,) if kind in BY_LAYER else ()) for kind in KINDS if kind != "bos"
     }
     print("\nLongest sequence that fits, in residues, one at a time, beside the weights:\n")
     print(f"  {'model':<10} {'weights':>9} " + " ".join(f"{name:>10}" for name in outputs))

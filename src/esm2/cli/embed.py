@@ -11,7 +11,6 @@ line of JSON goes to standard output as soon as a record is done.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from itertools import chain
@@ -34,7 +33,6 @@ _SUFFIXES = (".h5", ".parquet", ".npz", ".safetensors", ".csv", ".jsonl")
 #: What esm-extract calls them.
 _FAIR_ESM = {"per_tok": "per_token"}
 _COMMANDS = ("contacts", "logits", "attentions")
-_MOST_LAYERS = 1000  # of a range
 _STDOUT = Path("-")
 
 
@@ -152,7 +150,7 @@ def embed(
         output = target(output)
     source = options.source(fasta)
     kinds = _kinds(include or ["mean"])
-    indices = _indices(layers or ["-1"])
+    indices = options.indices(layers or ["-1"], "--layers")
     output, part = _part(output, shard)
     format = _format(output, fasta, kinds, indices, h5_key, force=force)
     _check_place(url, token, model, device, dtype)
@@ -200,7 +198,7 @@ def embed(
 
 
 def _kinds(values: Sequence[str]) -> list[str]:
-    words = [word.replace("-", "_") for word in _words(values)]
+    words = [word.replace("-", "_") for word in options.words(values)]
     kinds = [_FAIR_ESM.get(word, word) for word in words]
     for kind in kinds:
         if kind not in _KINDS:
@@ -211,31 +209,9 @@ def _kinds(values: Sequence[str]) -> list[str]:
     return [kind for kind in _KINDS if kind in kinds]
 
 
-def _indices(values: Sequence[str]) -> list[int]:
-    """`-1`, or a range such as `1-4` or `-4--1`, both ends included."""
-    indices: list[int] = []
-    for word in _words(values):
-        found = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", word, re.ASCII)
-        if found is None:
-            message = f"{word!r} is not a layer; layers are numbers, like 0 or -1, or 1-4"
-            raise typer.BadParameter(message, param_hint="--layers")
-        first, last = int(found[1]), int(found[2] or found[1])
-        if not first <= last < first + _MOST_LAYERS or first < 0 <= last:
-            message = f"{word!r} is not a range of layers; 1-4 is one, or -4--1"
-            raise typer.BadParameter(message, param_hint="--layers")
-        indices += range(first, last + 1)
-    return indices
-
-
 def _distinct(indices: Sequence[int]) -> int:
     """How many layers these are at least: before the model is known, -1 may be any of them."""
     return max(len({i for i in indices if i >= 0}), len({i for i in indices if i < 0}))
-
-
-def _words(values: Sequence[str]) -> Iterator[str]:
-    """`--x a,b --x c` -> a, b, c."""
-    for value in values:
-        yield from (word.strip() for word in value.split(","))
 
 
 def _format(

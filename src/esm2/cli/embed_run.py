@@ -148,7 +148,7 @@ class Job:
         from esm2 import bulk
         from esm2.types import Want
 
-        want = Want(self.run.layers, **dict.fromkeys(self.run.include, True))
+        want = Want.of(self.run.include, self.run.layers)
         with ExitStack() as stack:
             results = bulk.embed(
                 records,

@@ -55,7 +55,7 @@ def extract(
     from esm2.cli.embed_run import Job, kept
     from esm2.files import fasta as fasta_file
     from esm2.files.fasta import Position
-    from esm2.local import spec
+    from esm2.loading import spec
     from esm2.runtime import open_model
     from esm2.types import Want
 
@@ -75,7 +75,7 @@ def extract(
         ) as served:
             decided = served.decided
             kinds = tuple(_KINDS[word] for word in _KINDS if word in given.include)
-            decided.check(Want((), **dict.fromkeys(kinds, True)))
+            decided.check(Want.of(kinds))
             run = files.Run(
                 model=decided.slug,
                 weights_sha256=decided.weights_sha256,

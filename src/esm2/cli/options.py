@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ Force = Annotated[bool, typer.Option("--force", help="Write over a file that is 
 
 DEFAULT_MODEL = DEMO_SLUG
 LONGEST = 2048
+_MOST = 1000  # of a range
 #: The exit status where something was written, and records were left out.
 LEFT_OUT = 3
 
@@ -71,8 +73,35 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def words(values: Sequence[str]) -> Iterator[str]:
+    """`--x a,b --x c` -> a, b, c."""
+    for value in values:
+        yield from (word.strip() for word in value.split(","))
+
+
+def indices(values: Sequence[str], option: str) -> list[int]:
+    """Numbers such as `-1`, or ranges such as `1-4` or `-4--1`, both ends included.
+
+    Args:
+        option: by which they were given, "--layers".
+    """
+    noun = option.strip("-")
+    found: list[int] = []
+    for word in words(values):
+        ends = re.fullmatch(r"(-?\d+)(?:-(-?\d+))?", word, re.ASCII)
+        if ends is None:
+            message = f"{word!r} is not a {noun[:-1]}; {noun} are numbers, like 0 or -1, or 1-4"
+            raise typer.BadParameter(message, param_hint=option)
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if not first <= last < first + _MOST or first < 0 <= last:
+            message = f"{word!r} is not a range of {noun}; 1-4 is one, or -4--1"
+            raise typer.BadParameter(message, param_hint=option)
+        found += range(first, last + 1)
+    return found
+
+
 def load(model: str, device: str, dtype: str) -> AbstractContextManager[Model]:
     """The model in this process."""
-    from esm2.local import opened
+    from esm2.loading import opened
 
     return opened(model, device=device, dtype=dtype)

@@ -25,7 +25,7 @@ _PACKS_IN_FLIGHT = 8
 
 def opened(model: str, device: str, dtype: str) -> AbstractContextManager[Served]:
     """The model in this process; what is fetched is told on standard error."""
-    from esm2.local import spec
+    from esm2.loading import spec
     from esm2.runtime import open_model
 
     return open_model(spec(model), device=device, dtype=dtype, on_fetch=say)

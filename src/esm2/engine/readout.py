@@ -4,6 +4,7 @@
     bos          *
     per_token          *   *  ...  *             mean = their average
     attentions  rows: every token of the sequence; columns: residues only
+    maps        rows and columns: residues only
 
 Beside `alphabet.py`, only this module knows that BOS comes first and EOS last.
 """
@@ -29,7 +30,11 @@ _RESIDUES = slice(1, -1)
 
 
 class MapReader:
-    """What one sequence wants from its attention maps, added up while the layers run."""
+    """What one sequence wants from its attention maps, added up while the layers run.
+
+    Attributes:
+        kept: (layer, head), both from 0 -> float32 (L, L) on the host, of the maps asked for.
+    """
 
     def __init__(
         self, shape: Shape, head: ContactHead | None, device: torch.device, request: ForwardRequest
@@ -43,6 +48,11 @@ class MapReader:
         if request.want.attentions:
             self._attentions = torch.zeros(shape.layers, residues, device=device)
         self._heads = shape.heads
+        asked = request.want.maps
+        self._maps = torch.empty(len(asked), residues, residues) if asked else None
+        self.kept: dict[tuple[int, int], Tensor] = {}
+        if self._maps is not None:
+            self.kept = {(n - 1, h): own for (n, h), own in zip(asked, self._maps, strict=True)}
 
     def observer(self, layer: int) -> Observer:
         """The observer of one attention layer, 0-based."""
@@ -54,6 +64,9 @@ class MapReader:
                 # The mean over heads and over all L + 2 query tokens of this sequence.
                 rows = self._heads * weights.shape[1]
                 self._attentions[layer] += weights.sum((0, 1))[_RESIDUES] / rows
+            for head, own in enumerate(weights, first_head):
+                if (kept := self.kept.get((layer, head))) is not None:
+                    kept.copy_(own[_RESIDUES, _RESIDUES])
 
         return see
 
@@ -66,6 +79,15 @@ class MapReader:
 
     def attentions(self) -> Float | None:
         return None if self._attentions is None else _host(self._attentions, "attentions")
+
+    def maps(self) -> Float | None:
+        """Those kept, float32 (maps, L, L), in the order in which they were asked for."""
+        if self._maps is None:
+            return None
+        maps: Float = self._maps.numpy()  # no copy: they may be most of the memory
+        if not all(np.isfinite(own).all() for own in maps):
+            raise NotFinite("attention maps")
+        return maps
 
 
 def wanted_rows(requests: Sequence[ForwardRequest], pack: Pack, layer: int, last: int) -> Tensor:
@@ -128,6 +150,7 @@ def _read_one(
         logits=None if logits is None else _host(logits, "logits"),
         contacts=seen.contacts() if seen else None,
         attentions=seen.attentions() if seen else None,
+        maps=seen.maps() if seen else None,
     )
 
 

@@ -7,8 +7,8 @@
     │   ├── BeyondBudget           more than the token has for a minute
     │   ├── BodyTimeout            a body that came too slowly
     │   ├── MaskNotAllowed         MaskMissing
-    │   ├── LayerOutOfRange        ContactsUnavailable LogitsUnavailable
-    │   ├── TooManyItems
+    │   ├── LayerOutOfRange        HeadOutOfRange      TooManyItems
+    │   ├── ContactsUnavailable    LogitsUnavailable
     │   ├── InvalidRequest         one or more of the above, each with its place in the body
     │   ├── NotJson                BodyTooLarge        UnsupportedEncoding
     │   ├── NotAcceptable          BeyondFloat16       Moved
@@ -71,6 +71,7 @@ from esm2.errors.request import (
     ContactsUnavailable,
     DoesNotFit,
     EmptySequence,
+    HeadOutOfRange,
     InvalidFasta,
     InvalidHeader,
     InvalidRequest,
@@ -156,6 +157,7 @@ __all__ = [
     "HubError",
     "HubUnreachable",
     "HashMismatch",
+    "HeadOutOfRange",
     "Unauthenticated",
     "Forbidden",
     "ForeignHost",

@@ -194,6 +194,25 @@ class LayerOutOfRange(RequestError):
         )
 
 
+class HeadOutOfRange(RequestError):
+    """An attention head that the model does not have.
+
+    Attributes:
+        head: the index asked for.
+        heads: the number of heads H of each layer; valid are -H..H - 1.
+    """
+
+    code = "request.head_out_of_range"
+
+    def __init__(self, head: int, heads: int) -> None:
+        self.head = head
+        self.heads = heads
+        super().__init__(
+            f"head {head} does not exist; each layer of this model has heads 0 to {heads - 1}, or"
+            f" -1 (last) to {-heads} from the end"
+        )
+
+
 class ContactsUnavailable(RequestError):
     """Contacts asked of a checkpoint that came without a contact head."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from esm2.files.journal import Journal
 from esm2.files.place import check_place, rejects_path, replaced, work_directory
 from esm2.files.placing import beside, put, target
 from esm2.files.run import KINDS, Entry, Kept, Run
+from esm2.files.stored import Stored, guarded
 
 __all__ = [
     "FORMATS",
@@ -36,6 +38,7 @@ __all__ = [
     "Journal",
     "Kept",
     "Run",
+    "Stored",
     "beside",
     "check_place",
     "commit",
@@ -43,6 +46,7 @@ __all__ = [
     "duplicates",
     "find",
     "put",
+    "read",
     "rejects_path",
     "replaced",
     "target",
@@ -62,6 +66,7 @@ class Format:
     Attributes:
         suffix: of its name, with the dot.
         module, function: what writes it; loaded when it is needed.
+        reads: whether the module has a `read`, too (`stored.py`).
         package, extra: the package that it takes, and the extra that brings it; may be empty.
         vectors: whether it holds only mean and bos.
         single: whether it holds only one kind of one layer.
@@ -74,6 +79,7 @@ class Format:
     extra: str = ""
     vectors: bool = False
     single: bool = False
+    reads: bool = False
 
     def objection(self, include: Sequence[str], layers: int) -> str | None:
         """Why it cannot hold what is asked for; None if it can."""
@@ -89,21 +95,32 @@ class Format:
         Raises:
             MissingExtra: the package that it takes is not installed.
         """
+        write: Write = getattr(self._module(), self.function)
+        return write
+
+    def read(self, path: Path) -> Stored:
+        """What it has.
+
+        Raises:
+            MissingExtra: the package that it takes is not installed.
+            FileError: it cannot be read, or has not one vector for each record.
+        """
+        return guarded(path, self._module().read)
+
+    def _module(self) -> Any:
         try:
-            module = import_module(f"esm2.files.{self.module}")
+            return import_module(f"esm2.files.{self.module}")
         except ModuleNotFoundError as error:
             raise MissingExtra(self.package, self.extra) from error
-        write: Write = getattr(module, self.function)
-        return write
 
 
 FORMATS = {
     format.suffix: format
     for format in (
-        Format(".npz", "npz"),
-        Format(".h5", "hdf5", package="h5py", extra="h5", single=True),
-        Format(".parquet", "parquet", package="pyarrow", extra="parquet", vectors=True),
-        Format(".safetensors", "tensors"),
+        Format(".npz", "npz", reads=True),
+        Format(".h5", "hdf5", package="h5py", extra="h5", single=True, reads=True),
+        Format(".parquet", "parquet", package="pyarrow", extra="parquet", vectors=True, reads=True),
+        Format(".safetensors", "tensors", reads=True),
         Format(".csv", "text", "write_csv", vectors=True, single=True),
         Format(".jsonl", "text", "write_jsonl"),
     )
@@ -113,6 +130,22 @@ FORMATS = {
 def find(output: Path) -> Format | None:
     """The format of a file, by its ending."""
     return FORMATS.get(output.suffix.lower())
+
+
+def read(path: Path | str) -> Stored:
+    """A file of embeddings that `esm2 embed` wrote, with one vector for each record.
+
+    Raises:
+        FileError: it is no such file, has another number of vectors, or cannot be read.
+        MissingExtra: what reads it is not installed.
+    """
+    path = Path(path)
+    format = find(path)
+    if format is None or not format.reads:
+        known = ", ".join(suffix for suffix, each in FORMATS.items() if each.reads)
+        silent = "a .csv or .jsonl does not say by which model it was made; " if format else ""
+        raise FileError(path, "read", f"{silent}the files that can be read again are {known}")
+    return format.read(path)
 
 
 def commit(output: Path, journal: Journal, meta: Mapping[str, object]) -> list[str]:

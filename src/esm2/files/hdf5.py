@@ -25,6 +25,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ import numpy as np
 from h5py import h5a, h5d, h5p, h5s, h5t
 
 from esm2.files.run import Entry, Kept
+from esm2.files.stored import Stored, made
 from esm2.types import Float
 
 FORMAT_VERSION = 1
@@ -241,3 +243,40 @@ def _free(file: h5py.File, key: str, numbers: dict[str, int]) -> str:
         number += 1
     numbers[key] = number
     return f"{key}#{number}"
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Stored:
+    """An OUT.h5 with one vector a record; see `stored.guarded` for what it may raise.
+
+    Its records are in the order of the names of their datasets; one that several records share is
+    each one's.
+    """
+    with h5py.File(path) as file:
+        about = dict(file.attrs)
+        pooling = "per_token" if about["pooling"] == "none" else about["pooling"]
+        meta = about | {
+            "model": about["model_id"],
+            "include": [pooling],
+            "layers": [about["layer"]],
+        }
+        first = next(iter(file.values()), None)
+        dim = 0 if first is None else first.shape[-1]
+
+    def records() -> Iterator[tuple[str, Float]]:
+        with h5py.File(path) as file:
+            for name in sorted(file):
+                dataset = file[name]
+                vector, about = dataset[:], dataset.attrs
+                yield about["original_id"], vector
+                for other in about.get("other_ids", ()):
+                    yield other, vector
+
+    def blocks(size: int) -> Iterator[tuple[list[str], Float]]:
+        each = records()
+        while block := list(islice(each, size)):
+            yield [name for name, _ in block], np.stack([vector for _, vector in block])
+
+    return made(path, meta, dim, blocks)

@@ -26,7 +26,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esm2.files.run import KINDS, Entry, Kept
+from esm2.files.stored import Stored, made
+from esm2.types import Float
 
 ARRAY_OF = {
     "mean": "embeddings",
@@ -144,3 +146,56 @@ def _member(
 def _write_array(archive: zipfile.ZipFile, name: str, values: NDArray[np.generic]) -> None:
     with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
         np.lib.format.write_array(out, values, allow_pickle=False)
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Stored:
+    """An OUT.npz with one vector a record; see `stored.guarded` for what it may raise."""
+    with zipfile.ZipFile(path) as archive:
+        with archive.open("meta.npy") as file:
+            meta = json.loads(str(np.lib.format.read_array(file)))
+        vectors = _vectors_of(archive)
+        with archive.open(f"{vectors}.npy") as file:
+            dim = _header(file, _FLOAT)[1]
+
+    def blocks(size: int) -> Iterator[tuple[list[str], Float]]:
+        with ExitStack() as stack:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            file = stack.enter_context(archive.open(f"{vectors}.npy"))
+            count, _ = _header(file, _FLOAT)
+            ids = _ids(archive, stack)
+            for first in range(0, count, size):
+                rows = min(size, count - first)
+                numbers = np.frombuffer(file.read(4 * rows * dim), _FLOAT).reshape(rows, dim)
+                yield ids(rows), numbers
+
+    return made(path, meta, dim, blocks)
+
+
+def _vectors_of(archive: zipfile.ZipFile) -> str:
+    """The array that has them; a KeyError where there is none."""
+    there = {name.removesuffix(".npy") for name in archive.namelist()}
+    return next((name for name in ARRAY_OF.values() if name in there), ARRAY_OF["mean"])
+
+
+def _header(file: IO[bytes], dtype: str) -> tuple[int, ...]:
+    """The shape of an array of that type, whose numbers come next."""
+    np.lib.format.read_magic(file)
+    dims, _, found = np.lib.format.read_array_header_1_0(file)
+    if found != np.dtype(dtype):
+        raise ValueError(f"{found} is not {dtype}")
+    return dims
+
+
+def _ids(archive: zipfile.ZipFile, stack: ExitStack) -> Callable[[int], list[str]]:
+    """What gives so many ids more."""
+    if "ids_utf8.npy" in archive.namelist():
+        with archive.open("ids_utf8.npy") as file:
+            every = iter(bytes(np.lib.format.read_array(file)).decode().split("\n"))
+        return lambda rows: [next(every) for _ in range(rows)]
+    file = stack.enter_context(archive.open("ids.npy"))
+    np.lib.format.read_magic(file)
+    _, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return lambda rows: np.frombuffer(file.read(dtype.itemsize * rows), dtype).tolist()

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from esm2.files.run import Kept
+from esm2.files.stored import Stored, made
 from esm2.types import Float
 
 _GROUP_BYTES = 1 << 24
@@ -82,3 +83,19 @@ def _groups(kept: Kept, size: int) -> Iterator[tuple[list[Any], dict[str, Float]
             [entry for entry, _ in group],
             {kind: np.concatenate([own[kind] for _, own in group]) for kind in kinds},
         )
+
+
+def read(path: Path) -> Stored:
+    """An OUT.parquet with one vector a record; see `stored.guarded` for what it may raise."""
+    with pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        meta = json.loads(schema.metadata[b"esm2"])
+        dim = schema.field("embedding").type.list_size if "embedding" in schema.names else 0
+
+    def blocks(size: int) -> Iterator[tuple[list[str], Float]]:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(size, columns=["id", "embedding"]):
+                numbers = batch.column("embedding").flatten().to_numpy()
+                yield batch.column("id").to_pylist(), numbers.reshape(len(batch), dim)
+
+    return made(path, meta, dim, blocks)

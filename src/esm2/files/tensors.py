@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from esm2.files import npz
 from esm2.files.run import KINDS, Kept
+from esm2.files.stored import Stored, made
+from esm2.types import Float
 
 
 def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
@@ -57,3 +59,32 @@ def _header(
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # so that the numbers are aligned
     return len(encoded).to_bytes(8, "little") + encoded
+
+
+def read(path: Path) -> Stored:
+    """An OUT.safetensors with one vector a record; see `stored.guarded` for what it may raise."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+        if length > size:
+            raise ValueError("the header is longer than the file")
+        header = json.loads(file.read(length))
+    meta = dict(header["__metadata__"])
+    meta |= {name: json.loads(meta[name]) for name in ("include", "layers")}
+    numbers = next(header[name] for name in npz.ARRAY_OF.values() if name in header)
+    count, dim = numbers["shape"][0], numbers["shape"][-1]
+    begin, (first_id, end_id) = numbers["data_offsets"][0], header["ids"]["data_offsets"]
+    if 8 + length + end_id > size:  # ids are last
+        raise ValueError("the file is too short")
+
+    def blocks(size: int) -> Iterator[tuple[list[str], Float]]:
+        with path.open("rb") as file:
+            file.seek(8 + length + first_id)
+            ids = file.read(end_id - first_id).decode().split("\n")
+            file.seek(8 + length + begin)
+            for first in range(0, count, size):
+                rows = min(size, count - first)
+                block = np.frombuffer(file.read(4 * rows * dim), "<f4").reshape(rows, dim)
+                yield ids[first : first + rows], block
+
+    return made(path, meta, dim, blocks)

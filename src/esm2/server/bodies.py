@@ -245,7 +245,7 @@ def encode_requests(body: EncodeBody, rules: Rules) -> list[ForwardRequest]:
     """Their encode, checked -> our requests."""
     params = body.params or Params.model_validate({}, context=rules)
     layers = tuple(sorted(set(params.repr_layers)))
-    want = Want(layers=layers, **dict.fromkeys(params.include, True))
+    want = Want.of(params.include, layers)
     return [ForwardRequest(item.sequence, want) for item in body.items]
 
 

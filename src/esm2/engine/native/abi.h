@@ -33,6 +33,7 @@ struct Model {
 struct Watch {
   float *contacts;    // L x L of its L residues, zero at first: c, of logits c + c^T + bias
   float *attentions;  // layers x L, zero at first
+  float *const *maps;  // layers x heads times L x L (queries x keys), or null, for each that is kept
 };
 
 struct Job {

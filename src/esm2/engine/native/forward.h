@@ -226,10 +226,12 @@ class Forward {
         const Watch &watch = job_.watch[item.sequence];
         const Sums sums = sums_of(item.sequence);
         const float weight = layer.contact_weights ? layer.contact_weights[h] : 0.0f;
+        const ptrdiff_t index = &layer - model_.layer;
+        float *kept = watch.maps ? watch.maps[index * model_.heads + h] : nullptr;
         head.lay_out();
         head.template run<true>(
             item.first, item.end, out, D,
-            [&](const MapBlock &block) { sums.add(block, h, weight, watch); });
+            [&](const MapBlock &block) { sums.add(block, h, weight, watch, kept); });
       } else if (last && job_.row_count >= 0 && !plan_.by_columns) {
         attend_wanted(head, start, n, out);
       } else {

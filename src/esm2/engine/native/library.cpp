@@ -11,8 +11,11 @@ extern const Kernels esm2_float32_avx2, esm2_float32_avx512, esm2_float32_avx512
 
 // The sizes of the structs, so that Python notices a library that was built from other sources.
 EXPORT uint64_t esm2_abi() {
-  return static_cast<uint64_t>(sizeof(Layer)) << 48 | static_cast<uint64_t>(sizeof(Job)) << 32 |
-         sizeof(Model) << 16 | sizeof(LanguageHead);
+  const uint64_t sizes[] = {sizeof(Layer), sizeof(Job), sizeof(Watch), sizeof(Model),
+                            sizeof(LanguageHead)};
+  uint64_t all = 0;
+  for (uint64_t size : sizes) all = all << 12 | size;
+  return all;
 }
 
 // Whether this CPU has an instruction set: "avx2", "avx512", "avx512bf16".

@@ -68,7 +68,11 @@ class Model(ctypes.Structure):
 
 
 class Watch(ctypes.Structure):
-    _fields_ = (("contacts", _Pointer), ("attentions", _Pointer))
+    _fields_ = (
+        ("contacts", _Pointer),
+        ("attentions", _Pointer),
+        ("maps", ctypes.POINTER(_Pointer)),
+    )
 
 
 class Job(ctypes.Structure):
@@ -176,8 +180,10 @@ def _library() -> ctypes.CDLL | None:
         return None
     library = ctypes.CDLL(str(LIBRARY))
     library.esm2_abi.restype = ctypes.c_uint64
-    layer, job, model, head = map(ctypes.sizeof, (Layer, Job, Model, LanguageHead))
-    if library.esm2_abi() != layer << 48 | job << 32 | model << 16 | head:
+    sizes = 0
+    for struct in (Layer, Job, Watch, Model, LanguageHead):
+        sizes = sizes << 12 | ctypes.sizeof(struct)
+    if library.esm2_abi() != sizes:
         raise EngineError(f"{LIBRARY} was built from other sources; build it anew: make native")
     library.esm2_has.argtypes = (ctypes.c_char_p,)
     library.esm2_has.restype = ctypes.c_int

@@ -94,7 +94,7 @@ class NativeESM2:
         x = torch.empty(count, self._dim)
         kept = {layer: torch.empty(count, self._dim) for layer in keep}
         self._turn(pack.longest)
-        watch = (library.Watch * len(maps))(*(_watch(reader) for reader in maps))
+        watch = (library.Watch * len(maps))(*map(self._watch, maps))
         job = library.Job(
             sequences=len(pack.lengths),
             depth=depth,
@@ -132,6 +132,22 @@ class NativeESM2:
         )
         self._kernels.table.language_head(self._head, job)
         return out[:, : len(TOKENS)]
+
+    def _watch(self, reader: MapReader | None) -> library.Watch:
+        if reader is None:
+            return library.Watch()
+        contacts, attentions = reader.buffers()
+        maps = None
+        if kept := reader.kept:
+            heads = self._model.heads
+            maps = (ctypes.c_void_p * (self._depth * heads))()
+            for (layer, head), own in kept.items():
+                maps[layer * heads + head] = own.data_ptr()
+        return library.Watch(
+            None if contacts is None else contacts.data_ptr(),
+            None if attentions is None else attentions.data_ptr(),
+            maps,
+        )
 
     def _threads_for(self, rows: int) -> int:
         return max(1, min(self._threads, rows // _ROWS_PER_THREAD))
@@ -215,11 +231,3 @@ class NativeESM2:
             part.copy_(weight.view(-1, panel, columns // per_word, per_word).transpose(1, 2))
         self._kept.append(panels)
         return panels.data_ptr()
-
-
-def _watch(reader: MapReader | None) -> library.Watch:
-    contacts, attentions = reader.buffers() if reader else (None, None)
-    return library.Watch(
-        None if contacts is None else contacts.data_ptr(),
-        None if attentions is None else attentions.data_ptr(),
-    )

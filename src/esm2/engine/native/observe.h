@@ -1,4 +1,5 @@
-// What is added up from attention maps while they pass, so that none has to be kept.
+// What is added up from attention maps while they pass, so that none has to be kept but those that
+// somebody asked for by layer and head.
 //
 // Contacts are a logistic regression on the symmetrised, average-product-corrected maps A of all
 // layers and heads (Rao et al. 2021):  logit = sum w (S - s s^T / sum s) + bias,  S = A + A^T, s its
@@ -37,8 +38,8 @@ struct Sums {
     std::fill_n(head(chunk, 0), static_cast<size_t>(heads + 1) * n, 0.0f);
   }
 
-  // A block of the map of head h.
-  void add(const MapBlock &block, int h, float weight, const Watch &watch) const {
+  // A block of the map of head h; `kept` is where that map is kept, L x L, or null.
+  void add(const MapBlock &block, int h, float weight, const Watch &watch, float *kept) const {
     float *sums = head(block.first / CHUNK, h), *all = head(block.first / CHUNK, heads);
     const int L = n - 2;
     const int from = block.first == 0 ? 1 : 0;  // without BOS and EOS
@@ -53,7 +54,11 @@ struct Sums {
       store(p + W, right);
       const float all_queries = total(::add(left, right));
       all[t] += all_queries;
-      if (!watch.contacts || t == 0 || t == n - 1) continue;
+      if (t == 0 || t == n - 1) continue;
+      if (kept)
+        for (int lane = from; lane < to; lane++)
+          kept[static_cast<size_t>(block.first + lane - 1) * L + t - 1] = p[lane];
+      if (!watch.contacts) continue;
       // Queries that are not residues are the first and the last lane, if they are here at all.
       sums[t] += all_queries - (from ? p[0] : 0) - (to < block.count ? p[to] : 0);
       float *__restrict map = watch.contacts + static_cast<size_t>(t - 1) * L + block.first - 1;

@@ -106,7 +106,7 @@ struct Plan {
     return static_cast<int>(job.starts[s + 1] - job.starts[s]);
   }
   static bool watched(const Job &job, int s) {
-    return job.watch && (job.watch[s].contacts || job.watch[s].attentions);
+    return job.watch && (job.watch[s].contacts || job.watch[s].attentions || job.watch[s].maps);
   }
 
  private:
