@@ -78,7 +78,7 @@ def at_once(compute: Callable[[ForwardRequest], Outputs]) -> Callable[..., Futur
 
 def app_over(submit: Callable[..., Future[Outputs]], **given: Any) -> FastAPI:
     """A server with the default limits and one model, open unless other settings are given."""
-    settings = Settings.model_construct(max_body_bytes=1 << 16, **given)
+    settings = Settings.model_construct(**{"max_body_bytes": 1 << 16, **given})
     return create_app(Runtime(settings, {DEMO_SLUG: Service(DECIDED, submit)}))
 
 

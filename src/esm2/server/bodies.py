@@ -20,6 +20,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     PlainValidator,
 )
@@ -41,7 +42,7 @@ from esm2.science.marginals import Strategy, Work, scores
 from esm2.science.scoring import Double
 from esm2.science.variants import SEPARATORS, place
 from esm2.server.body import Rules, ruled
-from esm2.settings import Settings
+from esm2.settings import MOST_SUBSTITUTIONS, Settings
 from esm2.types import Decided, ForwardRequest, OutputName, Want
 
 Tokens = NDArray[np.uint8]
@@ -49,8 +50,6 @@ Tokens = NDArray[np.uint8]
 # Of one kind, that are named.
 _MOST_DOUBTS = 20
 
-#: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
-MOST_SUBSTITUTIONS = 20_000
 #: Of one request to score, each a future in the batcher.
 MOST_PASSES = 20_000
 
@@ -167,6 +166,12 @@ Items = Annotated[list[Item], _NotTooMany, Field(min_length=1)]
 MaskedItems = Annotated[list[MaskedItem], _NotTooMany, Field(min_length=1)]
 
 
+def _not_too_many_variants(variants: object, _rules: Rules) -> object:
+    if isinstance(variants, list) and len(variants) > MOST_SUBSTITUTIONS:
+        raise TooManySubstitutions(len(variants), MOST_SUBSTITUTIONS)
+    return variants
+
+
 def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]:
     count = sum(len(SEPARATORS.findall(variant)) + 1 for variant in variants)
     if count > MOST_SUBSTITUTIONS:
@@ -174,8 +179,11 @@ def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]
     return variants
 
 
+# Counted before any is looked at; of what is no string the first is told, or each were a fault.
 _Variants = Annotated[
     list[str],
+    FailFast(),
+    BeforeValidator(ruled(_not_too_many_variants)),
     Field(min_length=1, json_schema_extra={"maxItems": MOST_SUBSTITUTIONS}),
     AfterValidator(ruled(_not_too_many_substitutions)),
 ]
