@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -13,8 +14,9 @@ import subprocess
 import numpy as np
 import pytest
 
+from tests import services
 from tests.wire.refusals import ALL, GOOD_BODY, SECRET, TOKENS
-from tests.wire.server import PATIENCE, environment, not_starting, serving
+from tests.wire.server import ESM2, PATIENCE, environment, not_starting, serving
 
 # --- refusing to start -------------------------------------------------------------------------
 
@@ -108,6 +110,31 @@ def test_a_server_prints_a_call_that_works_and_ends_well_on_ctrl_c():
     )
     assert stderr.endswith("esm2: stopped\n")
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("how", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_server_starts_serves_and_ends_without_anything_to_print_to(how):
+    port = services.free_port()
+    command = ["bash", "-c", f'exec "$@" {how}', "bash", ESM2, "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=environment()) as process:
+        try:
+            services.until(lambda: process.poll() is not None or live(port), "it never answered")
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def live(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == 200
+    except ConnectionRefusedError:
+        return False
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from esm2.cli import stacks
-from esm2.cli.connections import Patience, guarded
+from esm2.cli import descriptors, stacks
+from esm2.cli.connections import guarded, patience
 from esm2.runtime import Runtime
 from esm2.server import logs
 from esm2.server.app import create_admin_app, create_app
@@ -24,6 +24,8 @@ from esm2.settings import Settings
 
 # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
 _KEEP_ALIVE = 75
+# For whoever watches a server that is full.
+_ADMIN_CONNECTIONS = 16
 
 
 def serve(
@@ -58,10 +60,9 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, runtime: Runtime, announce: Callable[[], None]) -> None:
         settings = runtime.settings
-        patience = Patience(
-            settings.max_connections, settings.header_seconds, settings.send_seconds
-        )
-        self._kind = guarded(patience)
+        beside = _ADMIN_CONNECTIONS if settings.admin_port else 0
+        most = descriptors.connections(settings.max_connections + beside)
+        self._kind = guarded(patience(settings, max(1, most - beside)))
         super().__init__(_config(app, self._kind, settings))
         self._runtime = runtime
         self._announce = announce
@@ -70,7 +71,8 @@ class Server(uvicorn.Server):
 
     def beside(self, app: ASGIApp, listener: socket.socket) -> None:
         """Serve another app at another port, as long as this one is served."""
-        config = _config(app, self._kind, self._runtime.settings)
+        settings = self._runtime.settings
+        config = _config(app, guarded(patience(settings, _ADMIN_CONNECTIONS)), settings)
         self._admin = (_Beside(config), listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -90,6 +92,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
+        for listening in sockets or []:
+            listening.listen(descriptors.WAITING)
         if self._admin is not None:
             server, listener = self._admin
             self._serving = asyncio.create_task(server.serve([listener]))
@@ -150,6 +154,7 @@ def _config(app: ASGIApp, kind: type[H11Protocol], settings: Settings) -> uvicor
         log_level="error",
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE,
+        backlog=descriptors.ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=settings.grace_seconds,
         server_header=False,
         # Who is asking is who is connected, whatever a header says, unless a proxy is named.
