@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import re
 import socket
 from contextlib import ExitStack
 from operator import methodcaller
@@ -42,8 +41,8 @@ def server():
     listens, serves, *refused = stderr.splitlines()
     assert "listening on" in listens
     assert "esm2-demo on" in serves
-    assert len(refused) == 1, stderr  # one line a minute at most
-    assert re.search(r"closed at once: 1 connections; there may be 20 \(--max-connections", stderr)
+    assert len(refused) <= 1, stderr  # one line a minute at most
+    assert all("; there may be 20 (--max-connections" in line for line in refused), stderr
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST / HT", head("X-Slow: yes")[:-2]])
@@ -110,6 +109,7 @@ def test_more_silent_connections_than_files_are_one_line_and_the_server_lives_th
         until(lambda: server.get("/health/live").status == 200)
         status, stderr = server.stop()
     assert status == 0
+    assert "closed at once: 1 connections" in stderr
     assert len(stderr.splitlines()) == 3, stderr
 
 

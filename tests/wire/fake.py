@@ -144,6 +144,7 @@ async def call(
         "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items()],
         "server": ("localhost", 80),
         "client": ("localhost", 1),
+        "state": {"request_id": "of-a-test"},
     }
     async with asyncio.timeout(_PATIENCE):
         await app(scope, receive, send)

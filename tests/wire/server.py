@@ -86,6 +86,11 @@ class Server:
         assert parts.port
         return parts.hostname, parts.port
 
+    @property
+    def said(self) -> str:
+        """Standard error so far."""
+        return "".join(self._stderr)
+
     def connect(self) -> http.client.HTTPConnection:
         """A connection that stays open between requests."""
         return http.client.HTTPConnection(*self.address, timeout=PATIENCE)

@@ -192,9 +192,11 @@ def test_on_a_signal_a_server_tells_where_it_is_and_goes_on():
             connection.sendall(f'{{"items": "{SECRET}'.encode())
             os.kill(server.pid, signal.SIGUSR1)
             assert server.get("/health/live").status == 200
+            services.until(lambda: "child.py" in server.said, "its worker says nothing")
         status, stderr = server.stop()
     assert status == 0
-    assert re.search(r"Thread 0x.*batcher\.py.*Task .*in read_body", stderr, re.DOTALL)
+    for told in (r"Thread 0x.*batcher\.py", "Task .*in read_body", r"Thread 0x.*child\.py.*main"):
+        assert re.search(told, stderr, re.DOTALL)
     assert SECRET not in stderr
 
 

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
         if self._admin is not None:
             server, listener = self._admin
             self._serving = asyncio.create_task(server.serve([listener]))
-        stacks.dump_on_signal()
+        stacks.dump_on_signal(self._runtime.tell)
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esm2 import __version__, settings
-from esm2.cli import ports, streams
+from esm2.cli import ports, stacks, streams
 from esm2.cli.options import say
 from esm2.errors import MissingExtra, SettingsError
 
@@ -63,6 +63,7 @@ def serve(**flags: Any) -> None:
     see the flags of a program.
     """
     with streams.usable():
+        stacks.dump_threads_on_signal()
         _serve(flags)
 
 
