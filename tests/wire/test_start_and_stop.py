@@ -237,6 +237,22 @@ def test_its_log_is_still_empty_after_everything_and_it_finishes_what_it_has_beg
     assert "secret" not in stderr
 
 
+@pytest.mark.parametrize("numbers", ["INT INT INT", "TERM INT"])
+def test_further_signals_do_not_make_its_end_a_traceback(numbers):
+    head = b"POST /api/v1/esm2-demo/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with (
+        serving("--grace-seconds", "1") as server,
+        socket.create_connection(server.address, timeout=PATIENCE) as connection,
+    ):
+        connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        for name in numbers.split():
+            os.kill(server.pid, signal.Signals[f"SIG{name}"])
+        status, stderr = server.stop(signal.SIGINT)
+    assert status == 0
+    assert "Traceback" not in stderr
+
+
 def test_half_a_body_does_not_keep_it_from_stopping():
     with serving("--grace-seconds", "1") as server:
         head = (

@@ -41,6 +41,9 @@ def serve(
         metrics: that have been told of the runtime's passes.
         admin: where /metrics and health are, if not on the main port.
         announce: called when the port answers.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C.
     """
     settings = runtime.settings
     logs.configure(settings.log_level, settings.log_format)
@@ -48,6 +51,8 @@ def serve(
     if admin is not None:
         server.beside(create_admin_app(runtime, metrics), admin)
     server.run(sockets=[listener])
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 class Server(uvicorn.Server):
@@ -68,6 +73,19 @@ class Server(uvicorn.Server):
         self._announce = announce
         self._admin: tuple[uvicorn.Server, socket.socket] | None = None
         self._serving: asyncio.Task[None] | None = None
+        self.interrupted = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """From the first byte to the end of the process: what comes late must not break the end."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
 
     def beside(self, app: ASGIApp, listener: socket.socket) -> None:
         """Serve another app at another port, as long as this one is served."""
@@ -77,6 +95,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not ready from now on; what has begun is finished, and new connections wait."""
+        self.interrupted |= sig == signal.SIGINT
         first = not self._runtime.stopping.is_set()
         self._runtime.stopping.set()
         drain = self._runtime.settings.drain_seconds
@@ -109,6 +128,8 @@ class Server(uvicorn.Server):
         late = [connection for listener in sockets or [] for connection in _waiting(listener)]
         taken = asyncio.create_task(self._take(late))
         await super().shutdown(sockets)  # closes the port before anything else happens
+        if self.force_exit:  # which leaves this out, and uvicorn then logs a traceback of it
+            await self.lifespan.shutdown()
         await taken
         if self._admin is not None and self._serving is not None:
             self._admin[0].should_exit = True
