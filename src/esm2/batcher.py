@@ -5,7 +5,8 @@
     a thread for each executor: take what is next, fill the batch up to the budget, run, settle
 
 A lone request never waits for others: batches form only out of what queues up while the executors
-are busy. A caller who has left (its future was cancelled) is skipped. A batch that fails is split
+are busy. What a caller who has left (its future was cancelled) had waiting is out of the queue and
+out of its bounds at once. A batch that fails is split
 to find out whose fault it was, so it fails that request and nothing else. Every future is settled
 exactly once, also when the batcher closes.
 """
@@ -18,9 +19,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from esm2.errors import EngineError, EngineLost, Esm2Error, Overloaded, ShuttingDown
-from esm2.fairqueue import FairQueue
+from esm2.fairqueue import FairQueue, Place
 from esm2.types import Executor, ForwardRequest, Outputs
 from esm2.watch import Pass, Watch, nobody
 
@@ -57,7 +59,7 @@ class Running:
     expected: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     request: ForwardRequest
     cost: int
@@ -65,6 +67,7 @@ class _Waiting:
     caller: str
     since: float
     future: Future[Outputs] = field(default_factory=Future)
+    place: Place | None = None  # while it waits
 
 
 class _Speed:
@@ -133,7 +136,7 @@ class Batcher:
 
     @property
     def queued(self) -> int:
-        """Cost that waits now, in tokens; what was cancelled counts until it is skipped."""
+        """Cost that waits now, in tokens."""
         return self._queued
 
     @property
@@ -199,14 +202,25 @@ class Batcher:
                 raise ShuttingDown
             self._admit(sum(waiting.cost for waiting in all_waiting), caller)
             for waiting in all_waiting:
-                self._queue.put(waiting, caller, waiting.work)
+                waiting.place = self._queue.put(waiting, caller, waiting.work)
                 self._count(waiting, +1)
+                waiting.future.add_done_callback(partial(self._given_up, waiting))
             self._changed.notify_all()
         return [waiting.future for waiting in all_waiting]
 
     def _waiting(self, request: ForwardRequest, caller: str) -> _Waiting:
         cost, work = self._cost(request), self._work(request)
         return _Waiting(request, cost, work, caller, time.monotonic())
+
+    def _given_up(self, waiting: _Waiting, future: Future[Outputs]) -> None:
+        """What somebody cancels stops waiting at once."""
+        if not future.cancelled():
+            return
+        with self._changed:
+            if waiting.place is not None:
+                self._queue.drop(waiting.place, waiting.caller, waiting.work)
+                waiting.place = None
+                self._count(waiting, -1)
 
     def _admit(self, cost: int, caller: str) -> None:
         """Refuse what would wait too long, or what would fill the queue beyond its bound.
@@ -248,6 +262,7 @@ class Batcher:
             self._closing = True
             abandoned = [] if drain else self._queue.clear()
             for waiting in abandoned:
+                waiting.place = None
                 self._count(waiting, -1)
             self._changed.notify_all()
         for waiting in abandoned:
@@ -342,6 +357,7 @@ class Batcher:
 
         # Only the first of a batch may be looked for behind others.
         while (waiting := self._queue.pop(suits, anywhere=not batch)) is not None:
+            waiting.place = None
             self._count(waiting, -1)
             # False for a caller who left; from here on it can no longer be cancelled.
             if waiting.future.set_running_or_notify_cancel():

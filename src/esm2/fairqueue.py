@@ -24,7 +24,9 @@ _REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Place:
+class Place:
+    """Where something stands on the line of virtual time."""
+
     start: float
     number: int
 
@@ -34,19 +36,20 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._ahead: deque[Item] = deque()
-        self._heap: list[tuple[_Place, Item, str]] = []
+        self._heap: list[tuple[Place, Item, str]] = []
+        self._gone: set[Place] = set()  # of the heap, not cleared away yet
         self._numbers = count()
         self._now = 0.0
         self._finish: dict[str, float] = {}
         self._waiting: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._ahead) + len(self._heap)
+        return len(self._ahead) + len(self._heap) - len(self._gone)
 
     def __iter__(self) -> Iterator[Item]:
         """Everything, in no order."""
         yield from self._ahead
-        yield from (item for _, item, _ in self._heap)
+        yield from (item for place, item, _ in self._heap if place not in self._gone)
 
     @property
     def callers(self) -> int:
@@ -57,12 +60,26 @@ class FairQueue(Generic[Item]):
         """Whether something of a caller waits."""
         return caller in self._waiting
 
-    def put(self, item: Item, caller: str, takes: float) -> None:
+    def put(self, item: Item, caller: str, takes: float) -> Place:
         """Queue something behind what its caller has waiting, at its fair place among others."""
         start = max(self._now, self._finish.get(caller, 0.0))
         self._finish[caller] = start + takes
         self._waiting[caller] += 1
-        heapq.heappush(self._heap, (_Place(start, next(self._numbers)), item, caller))
+        place = Place(start, next(self._numbers))
+        heapq.heappush(self._heap, (place, item, caller))
+        return place
+
+    def drop(self, place: Place, caller: str, takes: float) -> None:
+        """Take out what waits at a place, as if it had never been put there."""
+        self._gone.add(place)
+        self._left(caller)
+        if caller in self._finish:
+            self._finish[caller] -= takes
+        if len(self._gone) > len(self._heap) // 2:  # seldom enough to cost nothing
+            self._heap = [entry for entry in self._heap if entry[0] not in self._gone]
+            heapq.heapify(self._heap)
+            self._gone.clear()
+            self._forget()
 
     def put_ahead(self, item: Item) -> None:
         """Queue something before everything of any caller, the newest first."""
@@ -80,10 +97,13 @@ class FairQueue(Generic[Item]):
                 return item
             if not anywhere:
                 return None
-        passed: list[tuple[_Place, Item, str]] = []
+        passed: list[tuple[Place, Item, str]] = []
         found = None
         while self._heap and (anywhere or not passed):
             entry = heapq.heappop(self._heap)
+            if entry[0] in self._gone:
+                self._gone.remove(entry[0])
+                continue
             if suits(entry[1]):
                 found = entry
                 break
@@ -94,11 +114,14 @@ class FairQueue(Generic[Item]):
             return None
         place, item, caller = found
         self._now = max(self._now, place.start)
+        self._left(caller)
+        self._forget()
+        return item
+
+    def _left(self, caller: str) -> None:
         self._waiting[caller] -= 1
         if not self._waiting[caller]:
             del self._waiting[caller]
-        self._forget()
-        return item
 
     def _forget(self) -> None:
         if not self._heap:
@@ -117,6 +140,7 @@ class FairQueue(Generic[Item]):
         everything = list(self)
         self._ahead.clear()
         self._heap.clear()
+        self._gone.clear()
         self._waiting.clear()
         self._forget()
         return everything

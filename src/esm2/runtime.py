@@ -241,6 +241,7 @@ class Runtime:
         book: the tokens of the database, where there is one.
         cache: of results, where there is one.
         stopping: set when the server has been told to stop.
+        tell: has the workers write where they stand to standard error.
     """
 
     settings: Settings
@@ -250,6 +251,7 @@ class Runtime:
     book: TokenBook | None = None
     cache: Cache | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    tell: Callable[[], None] = lambda: None
 
     def service(self, name: str) -> Service:
         """The service of a model under any of its names.
@@ -329,7 +331,13 @@ def open_runtime(
                 cache=cache,
             )
             services[decided.slug].warm_up()
-        yield Runtime(settings, services, memory // 2, batchers, book, cache)
+
+        def tell() -> None:
+            for _, _, workers in started:
+                for worker in workers:
+                    worker.tell()
+
+        yield Runtime(settings, services, memory // 2, batchers, book, cache, tell=tell)
 
 
 def _open_cache(settings: Settings) -> Cache | None:

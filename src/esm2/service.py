@@ -9,6 +9,7 @@ a caller who leaves takes exactly its own out of the queue.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from esm2.budget import MemoryModel
 from esm2.cache import Cache, key_of
 from esm2.errors import (
     DeadlineExceeded,
+    Esm2Error,
     ModelUnavailable,
 )
 from esm2.numerics import KNOWN_ANSWER
@@ -35,6 +37,8 @@ _PROBE = tokenize("ACDEFGHIKLMNPQRSTVWY")
 _PATIENCE = 5.0
 _TIMES = 4.0
 _ANSWER = 6.0
+# Health checks share one question at a time, and for so many seconds its answer.
+_REUSED = 1.0
 
 
 #: What a request wants of the cache: everything, fresh results that are kept, or nothing of it.
@@ -85,6 +89,7 @@ class Service:
         self._memory = MemoryModel(decided.shape, decided.threads)
         self._probe = ForwardRequest(_PROBE, decided.whole_pass)
         self._known: Float | None = None
+        self._asked: asyncio.Task[float] | None = None
 
     def check(self, want: Want, residues: int = 0) -> None:
         """Refuse what this model cannot give.
@@ -177,14 +182,29 @@ class Service:
     async def probe(self) -> None:
         """One real forward pass, ahead of the queue, whose answer is known after `warm_up`.
 
-        An executor that is busy with a pass
-        answers later; that is fine as long as the pass takes about as long as it should.
+        An executor that is busy with a pass answers later; that is fine as long as the pass takes
+        about as long as it should. Whoever asks while somebody else does, or within a second after,
+        is told the same.
 
         Raises:
             ModelUnavailable: no answer, or another one than before.
             EngineError, ShuttingDown: as they came.
         """
         self._look_for_wedged()
+        if self._asked is None or (self._asked.done() and self._out_of_date(self._asked)):
+            self._asked = asyncio.create_task(self._ask())
+            self._asked.add_done_callback(_looked_at)
+        try:
+            await asyncio.shield(self._asked)
+        except Esm2Error as error:
+            raise error.again() from error
+
+    def _out_of_date(self, asked: asyncio.Task[float]) -> bool:
+        failed = asked.cancelled() or asked.exception() is not None
+        return failed or time.monotonic() - asked.result() >= _REUSED
+
+    async def _ask(self) -> float:
+        """The time at which the model gave the known answer, or may take longer for it."""
         answer = asyncio.wrap_future(self._submit(self._probe, first=True))
         try:
             outputs = await asyncio.wait_for(answer, _ANSWER)
@@ -192,12 +212,13 @@ class Service:
             self._look_for_wedged()
             if not self._running():
                 raise self._unavailable("it gave no answer to a health check") from None
-            return
+            return time.monotonic()
         known, found = self._known, outputs.of_whole_pass
         if known is None:
-            return
+            return time.monotonic()
         if found is None or not np.allclose(found, known, rtol=0, atol=KNOWN_ANSWER):
             raise self._unavailable("it gives another answer than when it was started")
+        return time.monotonic()
 
     def _look_for_wedged(self) -> None:
         for one in self._running():
@@ -209,3 +230,9 @@ class Service:
 
     def _unavailable(self, reason: str) -> ModelUnavailable:
         return ModelUnavailable(self.decided.slug, reason)
+
+
+def _looked_at(asked: asyncio.Task[float]) -> None:
+    """Whoever asked may have left; nobody needs to be told of what it came to."""
+    if not asked.cancelled():
+        asked.exception()

@@ -11,13 +11,21 @@ that Kubernetes sets for a Service called esm2 are ignored, and said.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from esm2.catalog import DEMO_SLUG
@@ -42,6 +50,16 @@ _KUBERNETES = {
     r"PORT_\d+_(TCP|UDP|SCTP)_PORT": r"\d+",
     r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": r"[0-9a-fA-F.:]+",
 }
+
+
+#: Of one item of score: every substitution of 1,000 residues.
+MOST_SUBSTITUTIONS = 20_000
+
+# What a body holds at most: a residue may be `<mask>`, a substitution "p.Ala1024Gly", and beside
+# them an item has a label. Parsing holds everybody up, so no default is above the last of these.
+_BYTES_A_RESIDUE, _BYTES_A_SUBSTITUTION, _BYTES_A_LABEL = 6, 16, 4096
+_LEAST_BODY = 1 << 10
+_MOST_BODY = 16  # MiB
 
 
 class Settings(BaseSettings):
@@ -127,7 +145,10 @@ class Settings(BaseSettings):
     max_items: int = Field(8, ge=1, description="items in one request")
     max_residues: int = Field(2048, ge=1, description="residues in one sequence; a <mask> is one")
     max_body_bytes: int = Field(
-        16 << 20, ge=1024, description="bytes of a request body, as sent and inflated"
+        0,
+        ge=0,
+        description="bytes of a request body, as sent and inflated; 0: what the largest request"
+        " takes that the other limits allow, in whole MiB (3 by default, at most 16)",
     )
     max_connections: int = Field(
         1000, ge=1, description="connections at once; further ones are closed at once"
@@ -199,6 +220,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("max_body_bytes")
+    @classmethod
+    def _largest_body(cls, given: int, info: ValidationInfo) -> int:
+        if 0 < given < _LEAST_BODY:
+            raise ValueError(f"{given} is less than {_LEAST_BODY}, which a request needs")
+        residues, items = info.data.get("max_residues", 1), info.data.get("max_items", 1)
+        item = _BYTES_A_RESIDUE * residues + _BYTES_A_SUBSTITUTION * MOST_SUBSTITUTIONS
+        mib = math.ceil(items * (item + _BYTES_A_LABEL) / (1 << 20))
+        return given or min(mib, _MOST_BODY) << 20
 
     @field_validator("root_path")
     @classmethod

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
 from contextlib import ExitStack
+from operator import methodcaller
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from esm2.catalog import DEMO_SLUG
+from esm2.cli.connections import Patience, guarded
+from tests.faults.test_server import until
 from tests.security.raw import alive, connect, everything, say
-from tests.wire.server import serving
+from tests.wire.server import PATIENCE, serving
 
 PATH = f"/api/v2/{DEMO_SLUG}/encode/"
 BODY = json.dumps({"items": [{"sequence": "MKTAYIAKQR"}]}).encode()
@@ -32,7 +38,11 @@ def server():
         yield running
         status, stderr = running.stop()
     assert status == 0
-    assert len(stderr.splitlines()) == 2, stderr  # where it listens, what it serves
+    listens, serves, *refused = stderr.splitlines()
+    assert "listening on" in listens
+    assert "esm2-demo on" in serves
+    assert len(refused) <= 1, stderr  # one line a minute at most
+    assert all("; there may be 20 (--max-connections" in line for line in refused), stderr
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST / HT", head("X-Slow: yes")[:-2]])
@@ -91,6 +101,56 @@ def test_of_too_many_connections_the_further_ones_are_closed_and_the_others_serv
     assert alive(server)
 
 
+def test_more_silent_connections_than_files_are_one_line_and_the_server_lives_through_them():
+    with serving(after="ulimit -n 128") as server:
+        with ExitStack() as stack:
+            silent = [stack.enter_context(connect(server)) for _ in range(200)]
+            assert everything(silent[-1]).bytes == b""  # it was accepted, and closed
+        until(lambda: server.get("/health/live").status == 200)
+        status, stderr = server.stop()
+    assert status == 0
+    assert "closed at once: 1 connections" in stderr
+    assert len(stderr.splitlines()) == 3, stderr
+
+
+def test_a_connection_that_is_to_close_does_not_wait_for_its_reader_for_ever():
+    class Unread(asyncio.Transport):
+        """Has something left that is never taken."""
+
+        closing = False
+
+        def __init__(self, cut):
+            super().__init__()
+            self.abort = cut
+
+        def is_closing(self):
+            return self.closing
+
+        def close(self):
+            self.closing = True
+
+        def write(self, _):
+            pass
+
+    async def ended(how):
+        cut = asyncio.Event()
+        kind = guarded(Patience(connections=1, header_seconds=PATIENCE, send_seconds=0.001))
+        protocol = kind(uvicorn.Config(lambda: None), ServerState(), {})
+        protocol.connection_made(Unread(cut.set))
+        how(protocol)
+        await asyncio.wait_for(cut.wait(), PATIENCE)
+        protocol.connection_lost(None)
+
+    for how in ("timeout_keep_alive_handler", "_too_slow", "_end"):
+        asyncio.run(ended(methodcaller(how)))
+
+    def answered(protocol):
+        protocol.transport.close()
+        protocol.on_response_complete()
+
+    asyncio.run(ended(answered))
+
+
 SMUGGLED = head(path="/health/live", method="GET")
 
 
@@ -137,7 +197,7 @@ def test_what_is_not_quite_http_is_one_refusal_and_nothing_behind_it_is_read(ser
 
 
 def test_a_bomb_is_stopped_by_its_ratio_long_before_its_size(server):
-    bomb = gzip.compress(b" " * 8_000_000)
+    bomb = gzip.compress(b" " * 3_000_000)
     refused = server.post(PATH, bomb, {"Content-Encoding": "gzip"})
     assert refused.status == 400
     assert "over 100 times its size" in refused.json()["error"]

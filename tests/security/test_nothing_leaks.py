@@ -98,7 +98,7 @@ def test_no_log_no_metric_and_no_refusal_of_a_server_shows_what_was_sent(form):
 
 
 @pytest.mark.parametrize("where", ["path", "query", "model"])
-def test_an_address_is_not_logged_as_it_was_sent(where):
+def test_an_address_or_a_foreign_name_is_not_logged_as_it_was_sent(where):
     path = {
         "path": f"/{CANARY}/encode",
         "query": f"{ENCODE}?sequence={CANARY}&token={quote(TOKEN)}",
@@ -107,6 +107,9 @@ def test_an_address_is_not_logged_as_it_was_sent(where):
     with serving("--log-level", "debug") as server:
         server.post(path, bodies()[0])
         server.get(path)
+        for name in ("Host", "Origin"):
+            refused = server.post(path, bodies()[0], {name: f"https://{CANARY}.example"})
+            assert refused.status == 403
         metrics = server.get("/metrics").body.decode()
         _, stderr = server.stop()
     assert sightings(stderr, metrics) == []

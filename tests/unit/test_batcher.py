@@ -103,6 +103,18 @@ def test_the_room_of_a_cancelled_request_is_given_to_others():
         assert busy.batches == [[6, 4]]
 
 
+def test_who_leaves_gives_its_room_back_before_the_queue_gets_there():
+    with Busy(pack_tokens=10, queue_tokens=12) as busy:
+        stays, leaves = busy.submit(5, 7)
+        with pytest.raises(Overloaded):
+            busy.submit(3)
+        leaves.cancel()
+        assert busy.batcher.queued == 5
+        comes = busy.submit(3)[0]
+        busy.finish()
+        assert [value(stays), value(comes)] == [5, 3]
+
+
 def test_when_everyone_has_left_nothing_is_computed():
     with Busy() as busy:
         for future in busy.submit(1, 2, 3):

@@ -73,6 +73,16 @@ def test_a_caller_is_not_refused_for_what_others_have_waiting():
             busy.batcher.submit(request(9), caller="b")
 
 
+def test_who_left_is_no_longer_one_of_those_who_share_the_queue():
+    with Busy(pack_tokens=10, queue_tokens=20) as busy:
+        for future in busy.batcher.submit_all([request(9), request(9)], "a"):
+            future.cancel()
+        busy.batcher.submit(request(15), caller="b")
+        busy.batcher.submit(request(5), caller="b")
+        assert busy.batcher.queued == 20
+        assert busy.batcher.age < PATIENCE
+
+
 def test_of_several_executors_one_is_kept_free_of_what_is_longer_than_a_batch():
     one, other = Held(), Held()
     one.hold()

@@ -101,3 +101,32 @@ def test_everything_comes_out_once_and_each_caller_has_its_order(things):
     for caller in "abc":
         own = [number for whose, number in out if whose == caller]
         assert own == sorted(own)
+
+
+def test_what_is_dropped_was_never_there():
+    queue = filled(a=[1], b=[1])
+    place = queue.put(("a", 100), "a", 100)
+    queue.drop(place, "a", 100)
+    assert (len(queue), queue.callers) == (2, 2)
+    queue.put(("a", 2), "a", 2)
+    queue.put(("b", 2), "b", 2)
+    assert taken(queue) == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    things=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.booleans()), max_size=40
+    )
+)
+def test_what_is_left_comes_in_the_same_number_whatever_was_dropped(things):
+    queue = FairQueue()
+    places = [queue.put(number, who, takes) for number, (who, takes, _) in enumerate(things)]
+    for place, (caller, takes, goes) in zip(places, things, strict=True):
+        if goes:
+            queue.drop(place, caller, takes)
+    stay = [number for number, (_, _, goes) in enumerate(things) if not goes]
+    assert sorted(queue) == stay
+    assert queue.callers == len({things[number][0] for number in stay})
+    assert sorted(taken(queue)) == stay
+    assert queue.pop(anything) is None

@@ -31,7 +31,7 @@ DEFAULTS = {
     "allow_origin": (),
     "max_items": 8,
     "max_residues": 2048,
-    "max_body_bytes": 16 * 1024 * 1024,
+    "max_body_bytes": 3 << 20,
     "max_connections": 1000,
     "header_seconds": 20,
     "body_seconds": 120,

@@ -78,7 +78,7 @@ def at_once(compute: Callable[[ForwardRequest], Outputs]) -> Callable[..., Futur
 
 def app_over(submit: Callable[..., Future[Outputs]], **given: Any) -> FastAPI:
     """A server with the default limits and one model, open unless other settings are given."""
-    settings = Settings.model_construct(max_body_bytes=1 << 16, **given)
+    settings = Settings.model_construct(**{"max_body_bytes": 1 << 16, **given})
     return create_app(Runtime(settings, {DEMO_SLUG: Service(DECIDED, submit)}))
 
 
@@ -144,6 +144,7 @@ async def call(
         "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items()],
         "server": ("localhost", 80),
         "client": ("localhost", 1),
+        "state": {"request_id": "of-a-test"},
     }
     async with asyncio.timeout(_PATIENCE):
         await app(scope, receive, send)

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 #: How long a server may take to start, to answer or to stop before the test fails.
 PATIENCE = 60
-_ESM2 = Path(sys.executable).with_name("esm2")
+ESM2 = Path(sys.executable).with_name("esm2")
 
 #: A body, or the chunks of one.
 Body = bytes | Iterable[bytes]
@@ -86,6 +86,11 @@ class Server:
         assert parts.port
         return parts.hostname, parts.port
 
+    @property
+    def said(self) -> str:
+        """Standard error so far."""
+        return "".join(self._stderr)
+
     def connect(self) -> http.client.HTTPConnection:
         """A connection that stays open between requests."""
         return http.client.HTTPConnection(*self.address, timeout=PATIENCE)
@@ -144,16 +149,17 @@ class Server:
 
 
 @contextmanager
-def serving(*flags: str, tokens: str = "") -> Iterator[Server]:
+def serving(*flags: str, tokens: str = "", after: str = "") -> Iterator[Server]:
     """A server with these flags, killed at the end if the test did not stop it.
 
     Args:
         tokens: ESM2_TOKENS; the first of them is sent with every request.
+        after: what a shell does first, such as "ulimit -n 64".
     """
     token = tokens.partition(",")[0].strip()
     headers = {"Authorization": f"Token {token}"} if token else {}
     with subprocess.Popen(
-        [_ESM2, "serve", "--port", "0", *flags],
+        [*(_shell(after) if after else ()), ESM2, "serve", "--port", "0", *flags],
         env=environment(**({"ESM2_TOKENS": tokens} if tokens else {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -165,10 +171,14 @@ def serving(*flags: str, tokens: str = "") -> Iterator[Server]:
             process.kill()
 
 
+def _shell(first: str) -> list[str]:
+    return ["bash", "-c", f'{first}; exec "$@"', "bash"]
+
+
 def not_starting(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A server that ends by itself."""
     return subprocess.run(
-        [_ESM2, "serve", *flags],
+        [ESM2, "serve", *flags],
         env=environment(**variables),
         capture_output=True,
         text=True,

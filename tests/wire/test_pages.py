@@ -55,7 +55,7 @@ def test_info_calls_no_weights_official_that_are_not(server):
 def test_info_publishes_the_limits_in_force(server, guarded):
     limits = {"max_items": 3, "max_residues": 300, "max_body_bytes": 4096}
     assert limits.items() <= guarded.get("/info").json()["limits"].items()
-    limits = {"max_items": 8, "max_residues": 2048, "max_body_bytes": 16 << 20}
+    limits = {"max_items": 8, "max_residues": 2048, "max_body_bytes": 3 << 20}
     assert limits.items() <= server.get("/info").json()["limits"].items()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -13,8 +14,9 @@ import subprocess
 import numpy as np
 import pytest
 
+from tests import services
 from tests.wire.refusals import ALL, GOOD_BODY, SECRET, TOKENS
-from tests.wire.server import PATIENCE, environment, not_starting, serving
+from tests.wire.server import ESM2, PATIENCE, environment, not_starting, serving
 
 # --- refusing to start -------------------------------------------------------------------------
 
@@ -110,6 +112,31 @@ def test_a_server_prints_a_call_that_works_and_ends_well_on_ctrl_c():
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("how", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_server_starts_serves_and_ends_without_anything_to_print_to(how):
+    port = services.free_port()
+    command = ["bash", "-c", f'exec "$@" {how}', "bash", ESM2, "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=environment()) as process:
+        try:
+            services.until(lambda: process.poll() is not None or live(port), "it never answered")
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def live(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == 200
+    except ConnectionRefusedError:
+        return False
+    finally:
+        connection.close()
+
+
 @pytest.mark.parametrize(
     ("host", "url"), [("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")]
 )
@@ -165,9 +192,11 @@ def test_on_a_signal_a_server_tells_where_it_is_and_goes_on():
             connection.sendall(f'{{"items": "{SECRET}'.encode())
             os.kill(server.pid, signal.SIGUSR1)
             assert server.get("/health/live").status == 200
+            services.until(lambda: "child.py" in server.said, "its worker says nothing")
         status, stderr = server.stop()
     assert status == 0
-    assert re.search(r"Thread 0x.*batcher\.py.*Task .*in read_body", stderr, re.DOTALL)
+    for told in (r"Thread 0x.*batcher\.py", "Task .*in read_body", r"Thread 0x.*child\.py.*main"):
+        assert re.search(told, stderr, re.DOTALL)
     assert SECRET not in stderr
 
 
@@ -206,6 +235,22 @@ def test_its_log_is_still_empty_after_everything_and_it_finishes_what_it_has_beg
     ], stderr
     assert SECRET not in stderr
     assert "secret" not in stderr
+
+
+@pytest.mark.parametrize("numbers", ["INT INT INT", "TERM INT"])
+def test_further_signals_do_not_make_its_end_a_traceback(numbers):
+    head = b"POST /api/v1/esm2-demo/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with (
+        serving("--grace-seconds", "1") as server,
+        socket.create_connection(server.address, timeout=PATIENCE) as connection,
+    ):
+        connection.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        for name in numbers.split():
+            os.kill(server.pid, signal.Signals[f"SIG{name}"])
+        status, stderr = server.stop(signal.SIGINT)
+    assert status == 0
+    assert "Traceback" not in stderr
 
 
 def test_half_a_body_does_not_keep_it_from_stopping():

@@ -19,6 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from esm2 import __version__
+from esm2.cli.descriptors import Refused
+from esm2.settings import Settings
 
 # Seconds that a connection without a request gets when the server ends.
 _ON_ITS_WAY = 0.2
@@ -32,7 +34,7 @@ class Patience:
         connections: at once; a further one is closed.
         header_seconds: from the connection, or the first byte of a further request, to the end of
             the headers.
-        send_seconds: without the caller taking a byte of its reply.
+        send_seconds: in which the caller takes nothing of its reply, or not the rest of the last.
     """
 
     connections: int
@@ -40,8 +42,14 @@ class Patience:
     send_seconds: float
 
 
+def patience(settings: Settings, connections: int) -> Patience:
+    """As the settings have it, with as many connections as there can be."""
+    return Patience(connections, settings.header_seconds, settings.send_seconds)
+
+
 def guarded(patience: Patience) -> type[H11Protocol]:
     """A protocol for `uvicorn.Config(http=...)`."""
+    refused = Refused(patience.connections)
 
     class Guarded(H11Protocol):
         def __init__(
@@ -61,6 +69,7 @@ def guarded(patience: Patience) -> type[H11Protocol]:
             # Who comes over a Unix socket has no address; by this name it can be a trusted proxy.
             self.client = self.client or ("unix", 0)
             if len(self.connections) > patience.connections:
+                refused.one_more()
                 self.transport.abort()
                 return
             self._await_headers()
@@ -90,14 +99,33 @@ def guarded(patience: Patience) -> type[H11Protocol]:
         def _end(self) -> None:
             if not self.transport.is_closing():
                 super().shutdown()
+                self._cut_if_ending()
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._send_timer = self.loop.call_later(patience.send_seconds, self.transport.abort)
+            self._await_reader()
 
         def resume_writing(self) -> None:
             super().resume_writing()
             self._have_sent()
+            self._cut_if_ending()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._cut_if_ending()
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._cut_if_ending()
+
+        def _cut_if_ending(self) -> None:
+            """A connection that is to close waits for its reader, but not for ever."""
+            if self.transport.is_closing():
+                self._await_reader()
+
+        def _await_reader(self) -> None:
+            if self._send_timer is None:
+                self._send_timer = self.loop.call_later(patience.send_seconds, self.transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._have_headers()
@@ -146,5 +174,6 @@ def guarded(patience: Patience) -> type[H11Protocol]:
                 for event in (begin, h11.Data(data=body), h11.EndOfMessage()):
                     self.transport.write(self.conn.send(event) or b"")
             self.transport.close()
+            self._cut_if_ending()
 
     return cast("type[H11Protocol]", Guarded)

@@ -14,8 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from esm2.cli import stacks
-from esm2.cli.connections import Patience, guarded
+from esm2.cli import descriptors, stacks
+from esm2.cli.connections import guarded, patience
 from esm2.runtime import Runtime
 from esm2.server import logs
 from esm2.server.app import create_admin_app, create_app
@@ -24,6 +24,8 @@ from esm2.settings import Settings
 
 # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
 _KEEP_ALIVE = 75
+# For whoever watches a server that is full.
+_ADMIN_CONNECTIONS = 16
 
 
 def serve(
@@ -39,6 +41,9 @@ def serve(
         metrics: that have been told of the runtime's passes.
         admin: where /metrics and health are, if not on the main port.
         announce: called when the port answers.
+
+    Raises:
+        KeyboardInterrupt: it was Ctrl-C.
     """
     settings = runtime.settings
     logs.configure(settings.log_level, settings.log_format)
@@ -46,6 +51,8 @@ def serve(
     if admin is not None:
         server.beside(create_admin_app(runtime, metrics), admin)
     server.run(sockets=[listener])
+    if server.interrupted:
+        raise KeyboardInterrupt
 
 
 class Server(uvicorn.Server):
@@ -58,23 +65,37 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp, runtime: Runtime, announce: Callable[[], None]) -> None:
         settings = runtime.settings
-        patience = Patience(
-            settings.max_connections, settings.header_seconds, settings.send_seconds
-        )
-        self._kind = guarded(patience)
+        beside = _ADMIN_CONNECTIONS if settings.admin_port else 0
+        most = descriptors.connections(settings.max_connections + beside)
+        self._kind = guarded(patience(settings, max(1, most - beside)))
         super().__init__(_config(app, self._kind, settings))
         self._runtime = runtime
         self._announce = announce
         self._admin: tuple[uvicorn.Server, socket.socket] | None = None
         self._serving: asyncio.Task[None] | None = None
+        self.interrupted = False
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """From the first byte to the end of the process: what comes late must not break the end."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
 
     def beside(self, app: ASGIApp, listener: socket.socket) -> None:
         """Serve another app at another port, as long as this one is served."""
-        config = _config(app, self._kind, self._runtime.settings)
+        settings = self._runtime.settings
+        config = _config(app, guarded(patience(settings, _ADMIN_CONNECTIONS)), settings)
         self._admin = (_Beside(config), listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not ready from now on; what has begun is finished, and new connections wait."""
+        self.interrupted |= sig == signal.SIGINT
         first = not self._runtime.stopping.is_set()
         self._runtime.stopping.set()
         drain = self._runtime.settings.drain_seconds
@@ -90,10 +111,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
+        for listening in sockets or []:
+            listening.listen(descriptors.WAITING)
         if self._admin is not None:
             server, listener = self._admin
             self._serving = asyncio.create_task(server.serve([listener]))
-        stacks.dump_on_signal()
+        stacks.dump_on_signal(self._runtime.tell)
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -105,6 +128,8 @@ class Server(uvicorn.Server):
         late = [connection for listener in sockets or [] for connection in _waiting(listener)]
         taken = asyncio.create_task(self._take(late))
         await super().shutdown(sockets)  # closes the port before anything else happens
+        if self.force_exit:  # which leaves this out, and uvicorn then logs a traceback of it
+            await self.lifespan.shutdown()
         await taken
         if self._admin is not None and self._serving is not None:
             self._admin[0].should_exit = True
@@ -150,6 +175,7 @@ def _config(app: ASGIApp, kind: type[H11Protocol], settings: Settings) -> uvicor
         log_level="error",
         access_log=False,
         timeout_keep_alive=_KEEP_ALIVE,
+        backlog=descriptors.ACCEPTED_AT_ONCE,
         timeout_graceful_shutdown=settings.grace_seconds,
         server_header=False,
         # Who is asking is who is connected, whatever a header says, unless a proxy is named.

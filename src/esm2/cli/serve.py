@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esm2 import __version__, settings
-from esm2.cli import ports
+from esm2.cli import ports, stacks, streams
+from esm2.cli.options import say
 from esm2.errors import MissingExtra, SettingsError
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ def serve(**flags: Any) -> None:
     --host and so on. Tokens come from ESM2_TOKENS only, comma-separated: everyone on a machine can
     see the flags of a program.
     """
+    with streams.usable():
+        stacks.dump_threads_on_signal()
+        _serve(flags)
+
+
+def _serve(flags: Mapping[str, Any]) -> None:
     chosen = settings.load(flags, _say)
     from esm2.runtime import open_runtime
 
@@ -124,7 +131,7 @@ def _told_whose(flags: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    print(f"esm2: {text}", file=sys.stderr, flush=True)
+    say(f"esm2: {text}")
 
 
 def _announce(runtime: Runtime, listener: socket.socket) -> None:
@@ -139,9 +146,8 @@ def _announce(runtime: Runtime, listener: socket.socket) -> None:
     slug = next(iter(runtime.services))
     body = json.dumps({"items": [{"sequence": _EXAMPLE}]})
     token = " \\\n  --header 'Authorization: Token YOUR_TOKEN'" if runtime.settings.closed else ""
-    print(
+    streams.tell(
         f"\n{place.curl} {url}/api/v2/{slug}/predict/ \\\n"
         f"  --header 'Content-Type: application/json'{token} \\\n"
-        f"  --data '{body}'\n",
-        flush=True,
+        f"  --data '{body}'\n"
     )

@@ -1,7 +1,7 @@
 """What every thread and every request of a server is doing: `kill -USR1 PID`, on standard error.
 
 Places in code only, never values. faulthandler writes the threads, even of a process whose loop is
-stuck; the loop, if it is not, writes its tasks.
+stuck; the loop, if it is not, writes its tasks and has the workers write their threads.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ import asyncio
 import faulthandler
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
 
 
-def dump_on_signal() -> None:
-    """Do so from now on; called by the loop whose tasks are meant."""
-    out = sys.stderr
-    if out is None:  # closed
-        return
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tasks, out)
-    faulthandler.register(signal.SIGUSR1, file=out, all_threads=True, chain=True)
+def dump_threads_on_signal() -> None:
+    """Do so from now on, of the threads."""
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
 
 
-def _tasks(out: TextIO) -> None:
+def dump_on_signal(tell: Callable[[], None]) -> None:
+    """Do so from now on; called by the loop whose tasks are meant.
+
+    Args:
+        tell: has the workers do the same.
+    """
+    faulthandler.unregister(signal.SIGUSR1)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tasks, sys.stderr, tell)
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True, chain=True)
+
+
+def _tasks(out: TextIO, tell: Callable[[], None]) -> None:
+    tell()
     for task in asyncio.all_tasks():
         print(f"\nTask {task.get_name()} (most recent call first):", file=out)
         for frame in reversed([*_frames(task.get_coro())]):

@@ -161,6 +161,7 @@ class ShuttingDown(Esm2Error):
     """The server is stopping and takes no more work."""
 
     code = "service.shutting_down"
+    retry_after = 5  # seconds, in which another one, or this one anew, is mostly there
 
     def __init__(self) -> None:
         super().__init__("the server is stopping and takes no more work; try again later")

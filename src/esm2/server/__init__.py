@@ -4,5 +4,6 @@ app        routes that belong to no generation, and everything put together
 v2         BioLM's API of 2023: bodies, mappings, routes
 body       a request body: size-limited, gunzipped, parsed, checked
 auth       tokens        presence   callers who hang up        errors   class -> status and body
+ending     requests that do not come to an end by themselves
 encoding   arrays -> JSON
 """

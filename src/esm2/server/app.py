@@ -28,11 +28,11 @@ from esm2.server import errors, openapi
 from esm2.server.auth import Gate, permitted
 from esm2.server.discovery import add_discovery
 from esm2.server.encoding import json_response
+from esm2.server.ending import Ending
 from esm2.server.foreign import OwnNames
 from esm2.server.generation import Serving, routes
 from esm2.server.metrics import Metrics
 from esm2.server.page import add_page
-from esm2.server.presence import CutOff
 from esm2.server.rewriting import Below, Head
 from esm2.server.sending import ReplyMemory
 from esm2.server.v1 import V1
@@ -120,7 +120,8 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Head)
-    app.add_middleware(CutOff)
+    longest = settings.body_seconds + settings.timeout_seconds + settings.send_seconds
+    app.add_middleware(Ending, seconds=longest)
     if settings.allow_origin:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allow_origin, **_CORS)
     if not settings.closed:

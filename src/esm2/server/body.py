@@ -36,6 +36,7 @@ from esm2.settings import Settings
 from esm2.types import OutputName
 
 Body = TypeVar("Body", bound=BaseModel)
+Used = TypeVar("Used")
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_FAULTS = 32
 # What looks like the name of a field, snake_case or camelCase; anything else could be a sequence.
@@ -43,6 +44,13 @@ _NAME = re.compile(
     r"_?[a-z][a-z0-9]{0,11}(_[a-z0-9]{1,12}){0,3}|[A-Za-z][a-z]{1,9}([A-Z][a-z]{1,9}){0,2}"
 )
 _DEEPEST = 32
+# Lists and objects, and names, that a body may have, in all and for each item beside; looking at
+# one takes as long as reading a hundred bytes.
+_MOST_INSIDE, _MOST_INSIDE_AN_ITEM = 1024, 64
+# A body of so many bytes is read in a millisecond; a larger one in a thread, beside which all else
+# goes on.
+_READ_AT_ONCE = 1 << 15
+
 _NAME_ENDS = re.compile(rb'"[ \t\r\n]*:')
 
 # A body may inflate to so many times its size, or to so many bytes if that is more.
@@ -72,15 +80,19 @@ class Rules:
     kinds: tuple[OutputName, ...]
 
 
-async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
-    """The body of a request as a checked model.
+async def read_body(
+    request: Request, model: type[Body], rules: Rules, use: Callable[[Body, Rules], Used]
+) -> tuple[Body, Used]:
+    """The body of a request as a checked model, and what it comes to.
 
     Args:
         model: what the JSON has to look like; its validators see `rules` through `ruled`.
+        use: a checked body -> what it comes to; for a large body called in a thread.
 
     Raises:
         BodyTooLarge, BodyTimeout, UnsupportedEncoding, NotJson: before it is looked at.
         InvalidRequest: naming each place that is wrong.
+        RequestError: what `use` raises.
     """
     settings = rules.settings
     try:
@@ -88,10 +100,24 @@ async def read_body(request: Request, model: type[Body], rules: Rules) -> Body:
             raw = await _read(request, settings.max_body_bytes)
     except TimeoutError as error:
         raise BodyTimeout(settings.body_seconds) from error
+
+    def checked() -> tuple[Body, Used]:
+        body = _check(raw, model, rules)
+        return body, use(body, rules)
+
+    return checked() if len(raw) <= _READ_AT_ONCE else await asyncio.to_thread(checked)
+
+
+def _check(raw: bytes, model: type[Body], rules: Rules) -> Body:
+    most = _MOST_INSIDE + _MOST_INSIDE_AN_ITEM * rules.settings.max_items
+    if raw.count(b"[") + raw.count(b"{") > most:
+        raise InvalidRequest({"body": [f"it has more than {most} lists and objects"]})
+    if _name_ends(raw) > most:
+        raise InvalidRequest({"body": [f"it has more than {most} names of fields"]})
     content = parse(raw)
     if not isinstance(content, dict):
         raise NotJson('it must be an object such as {"items": [{"sequence": "MKT"}]}')
-    _refuse_absurd(content, settings.max_items)
+    _refuse_absurd(content, rules.settings.max_items)
     try:
         return model.model_validate(content, context=rules)
     except ValidationError as error:
@@ -112,9 +138,14 @@ def parse(raw: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise NotJson(str(error)) from error
     # Every name ends in a quote and a colon; so may strings with an escaped quote, seldom.
-    if len(_NAME_ENDS.findall(raw)) != _names(content):
+    if _name_ends(raw) != _names(content):
         _refuse_twice(raw)
     return content
+
+
+def _name_ends(raw: bytes) -> int:
+    """How many names there can be, at most."""
+    return sum(1 for _ in _NAME_ENDS.finditer(raw))
 
 
 def _names(content: Any) -> int:

@@ -67,6 +67,10 @@ _STATUS: tuple[tuple[type[Esm2Error], int], ...] = (
 )
 
 
+# Each knows after how many seconds asking again is worth it.
+_COME_AGAIN = (Overloaded, RateLimited, ModelUnavailable, TokensUnavailable, ShuttingDown)
+
+
 def install(app: FastAPI) -> None:
     """Answer every exception with a JSON object."""
     app.add_exception_handler(Esm2Error, _known)
@@ -119,7 +123,7 @@ def refusal(error: Esm2Error, path: str, request_id: str = "") -> Response:
         response.headers["Connection"] = "close"  # the rest of the body may still come
     if status == 401:
         response.headers["WWW-Authenticate"] = "Token"
-    if isinstance(error, Overloaded | RateLimited | ModelUnavailable | TokensUnavailable):
+    if isinstance(error, _COME_AGAIN):
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
+from esm2.errors import DeadlineExceeded
 from esm2.runtime import Runtime
 from esm2.server import arrays
 from esm2.server.auth import Gate, permitted
@@ -145,8 +147,7 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         caller = permitted(request, action.name)
         service = runtime.service(slug)
         rules = Rules(service, runtime.settings, action.name, action.masks, action.kinds)
-        body = await read_body(request, action.takes, rules)
-        asked = action.asked(body, rules)
+        body, asked = await read_body(request, action.takes, rules, action.asked)
         service.check_all(asked.requests)
         charged = residues(asked.requests)
         await serving.rates.charge(caller, charged)
@@ -156,10 +157,16 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         request.state.residues = charged
 
         async def compute() -> tuple[list[Outputs], int]:
-            await serving.memory.hold(asked.requests, service.decided.shape, seconds, sent)
-            return await service.run_cached(
-                asked.requests, cache_use(request.headers), caller=caller.id, seconds=seconds
-            )
+            try:
+                async with asyncio.timeout(seconds) as time_left:
+                    await serving.memory.hold(asked.requests, service.decided.shape, seconds, sent)
+                    return await service.run_cached(
+                        asked.requests, cache_use(request.headers), caller=caller.id
+                    )
+            except TimeoutError as error:
+                if not time_left.expired():
+                    raise
+                raise DeadlineExceeded(seconds) from error
 
         outputs, cached = await while_present(request, compute())
         made = _pieces(asked, how, service.decided, outputs)

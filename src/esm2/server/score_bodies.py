@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field
 
 from esm2.errors import InvalidRequest, InvalidVariant, TooManySubstitutions, TooMuchWork
 from esm2.science.marginals import (
@@ -34,13 +34,18 @@ from esm2.server.bodies import (
     whole,
 )
 from esm2.server.body import Rules, ruled
+from esm2.settings import MOST_SUBSTITUTIONS
 
 Result = TypeVar("Result")
 
-#: Of one item of score: every substitution of 1,000 residues. Reading them holds everybody up.
-MOST_SUBSTITUTIONS = 20_000
 #: Of one request to score, each a future in the batcher.
 MOST_PASSES = 20_000
+
+
+def _not_too_many_variants(variants: object, _rules: Rules) -> object:
+    if isinstance(variants, list) and len(variants) > MOST_SUBSTITUTIONS:
+        raise TooManySubstitutions(len(variants), MOST_SUBSTITUTIONS)
+    return variants
 
 
 def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]:
@@ -50,8 +55,11 @@ def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]
     return variants
 
 
+# Counted before any is looked at; of what is no string the first is told, or each were a fault.
 _Variants = Annotated[
     list[str],
+    FailFast(),
+    BeforeValidator(ruled(_not_too_many_variants)),
     Field(min_length=1, json_schema_extra={"maxItems": MOST_SUBSTITUTIONS}),
     AfterValidator(ruled(_not_too_many_substitutions)),
 ]

@@ -9,6 +9,7 @@ the batch that it had in hand, and another one takes its place at the next call.
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -121,6 +122,13 @@ class Worker:
             raise answer
         return cast("list[Outputs]", answer)
 
+    def tell(self) -> None:
+        """Have the child write where it stands to standard error, whatever it is doing.
+
+        One that loads cannot yet, and would die of the signal.
+        """
+        self._child.tell()
+
     def close(self) -> None:
         """End the child, in whatever it is doing; one that does not end by itself is killed.
 
@@ -198,6 +206,7 @@ class _Child:
             )
         self._channel = own
         self._lock = threading.Lock()
+        self._greeted = False
         try:
             channel.send(own, sys.path, None)
             channel.send(own, load, None)
@@ -217,7 +226,13 @@ class _Child:
         return channel.receive(self._channel, deadline)
 
     def receive(self, deadline: float) -> object:
-        return channel.receive(self._channel, deadline)
+        greeting = channel.receive(self._channel, deadline)
+        self._greeted = True
+        return greeting
+
+    def tell(self) -> None:
+        if self._greeted:
+            self._process.send_signal(signal.SIGUSR1)
 
     def end(self) -> None:
         """Let it finish nothing, but exit by itself."""

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _COUNT = struct.Struct("<I")
 _SIZE = struct.Struct("<Q")
@@ -52,23 +53,26 @@ def receive(channel: socket.socket, deadline: float | None) -> Any:
         TimeoutError: it was not there by the deadline.
         EOFError, OSError: the other end is gone.
     """
-    (count,) = _COUNT.unpack(_exactly(channel, _COUNT.size, deadline))
+    (count,) = _COUNT.unpack(_exactly(channel, _COUNT.size, deadline).data)
     sizes = _exactly(channel, count * _SIZE.size, deadline)
-    value, *beside = (_exactly(channel, size, deadline) for (size,) in _SIZE.iter_unpack(sizes))
-    return pickle.loads(value, buffers=beside)  # noqa: S301  of our own child or parent
+    value, *beside = (
+        _exactly(channel, size, deadline) for (size,) in _SIZE.iter_unpack(sizes.data)
+    )
+    return pickle.loads(value.data, buffers=beside)  # noqa: S301  of our own child or parent
 
 
-def _exactly(channel: socket.socket, size: int, deadline: float | None) -> memoryview:
-    # Not a bytearray: filling megabytes with zeros would hold up every other thread.
-    view = np.empty(size, np.uint8).data
-    left = view
+def _exactly(channel: socket.socket, size: int, deadline: float | None) -> NDArray[np.uint8]:
+    # Not a bytearray: filling megabytes with zeros would hold up every other thread. Nor a
+    # memoryview: of one with an array on it, in what is left when it exits, CPython 3.11 dies.
+    content = np.empty(size, np.uint8)
+    left = content.data
     while left:
         _allow(channel, deadline)
         got = channel.recv_into(left)
         if not got:
             raise EOFError
         left = left[got:]
-    return view
+    return content
 
 
 def _allow(channel: socket.socket, deadline: float | None) -> None:

@@ -7,6 +7,7 @@ group: those are for the parent, which finishes what was begun and then ends its
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -34,6 +35,8 @@ def main() -> None:
     """Serve one engine until the parent closes its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Even while it computes: the places of all threads, on standard error.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _die_first()
     own = socket.socket(fileno=int(sys.argv[1]))
