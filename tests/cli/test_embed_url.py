@@ -78,6 +78,16 @@ def test_without_torch_the_file_is_the_one_that_is_made_here(server, run, tmp_pa
     )
 
 
+def test_regions_are_pooled_of_what_the_server_sends(server, run, tmp_path):
+    (tmp_path / "x.fasta").write_bytes(FASTA.replace(b">c of a test\nM\n", b""))
+    pooled = ("x.fasta", "--pool", "max", "--region", "2-4", "--model", "esm2-demo")
+    assert run(*pooled, "-o", "there.npz", "--url", server.url).returncode == 0
+    assert run(*pooled, "-o", "here.npz", "--device", "cpu", here=True).returncode == 0
+    got, want = load(tmp_path / "there.npz"), load(tmp_path / "here.npz")
+    assert_same(got["max_embeddings"], want["max_embeddings"])
+    assert got["regions"].tolist() == want["regions"].tolist() == ["2-4"] * 3
+
+
 def test_many_records_come_in_their_order(server, run, tmp_path):
     lengths = [1 + number * 37 % 100 for number in range(200)]
     fasta = "".join(f">r{n}\n{'MKTAYIAKQR' * 10:.{n}}\n" for n in lengths).encode()

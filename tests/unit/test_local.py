@@ -78,6 +78,15 @@ def test_embed_gives_the_bos_token(model, truth):
         close(row, truth(sequence)["bos 1"])
 
 
+@pytest.mark.parametrize("pool", ["max", "min"])
+@pytest.mark.parametrize("layers", [-1, [1, 0]])
+def test_embed_gives_the_largest_or_smallest_of_the_residues_in_each_dimension(model, pool, layers):
+    array = model.embed(SEQUENCES, layers, pool)
+    residues = model.embed(SEQUENCES, layers, pool=None)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [getattr(own, pool)(axis=0) for own in residues])
+
+
 def test_embed_gives_every_residue_without_pooling(model, truth):
     arrays = model.embed(SEQUENCES, pool=None)
     assert [array.shape for array in arrays] == [(length, DIM) for length in LENGTHS]
@@ -205,7 +214,7 @@ def test_a_layer_that_the_model_has_not_is_refused(model, layer):
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("embed", {"pool": "max"}, "pool is 'max'"),
+        ("embed", {"pool": "sum"}, "pool is 'sum'; use 'mean', 'max', 'min', 'bos' or None"),
         ("embed", {"layers": ()}, "layers is empty"),
         ("encode", {"include": ["mean", "loss"]}, "loss"),
         ("encode", {"include": "mean"}, "use a list"),

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from esm2.files import npz
-from esm2.files.run import KINDS, Kept
+from esm2.files.run import Kept
+from esm2.pooling import KINDS
 
 
 def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
