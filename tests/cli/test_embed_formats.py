@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import safetensors.numpy
 
 import esm2
+from esm2 import files
 from esm2.cli import main
 from esm2.numerics import MORE
 from esm2.windows import windows
@@ -152,6 +154,15 @@ def test_what_a_format_cannot_hold_is_wrong_usage(embed, tmp_path, output, optio
     assert (status, out) == (2, b"")
     assert message in told[-1]
     assert names(tmp_path) == ["x.fasta"]
+
+
+@pytest.mark.parametrize("command", ["embed", "merge"])
+def test_the_help_names_every_format(monkeypatch, capsys, command):
+    monkeypatch.setattr(sys, "argv", ["esm2", command, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    words = re.split(r"[\s,]+", capsys.readouterr().out)
+    assert {suffix for suffix in files.FORMATS if {suffix, f"{suffix}."}.isdisjoint(words)} == set()
 
 
 def test_a_layer_named_twice_is_one_layer(embed, tmp_path):

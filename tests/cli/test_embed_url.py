@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.cli import warm
 from tests.cli.interrupted import Process
 from tests.near import assert_same
 from tests.wire.server import environment, serving
@@ -78,11 +79,13 @@ def test_without_torch_the_file_is_the_one_that_is_made_here(server, run, tmp_pa
     )
 
 
-def test_regions_are_pooled_of_what_the_server_sends(server, run, tmp_path):
+def test_regions_are_pooled_of_what_the_server_sends(server, tmp_path):
     (tmp_path / "x.fasta").write_bytes(FASTA.replace(b">c of a test\nM\n", b""))
     pooled = ("x.fasta", "--pool", "max", "--region", "2-4", "--model", "esm2-demo")
-    assert run(*pooled, "-o", "there.npz", "--url", server.url).returncode == 0
-    assert run(*pooled, "-o", "here.npz", "--device", "cpu", here=True).returncode == 0
+    variables = environment(BIOLMAI_TOKEN=TOKEN, OMP_NUM_THREADS="2")
+    for place in (["-o", "there.npz", "--url", server.url], ["-o", "here.npz", "--device", "cpu"]):
+        done = warm.run(tmp_path, "embed", *pooled, *place, environment=variables)
+        assert done.returncode == 0, done.stderr
     got, want = load(tmp_path / "there.npz"), load(tmp_path / "here.npz")
     assert_same(got["max_embeddings"], want["max_embeddings"])
     assert got["regions"].tolist() == want["regions"].tolist() == ["2-4"] * 3

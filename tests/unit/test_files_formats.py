@@ -288,7 +288,7 @@ def test_what_was_done_to_long_records_has_columns_of_its_own(tmp_path, format, 
     assert found == {"lengths": [3, 9, 9], "used": [3, 9, 4], "windows": [1, 4, 1]}
 
 
-@pytest.mark.parametrize("format", [".npz", ".parquet", ".h5ad", ".csv", ".jsonl", ".h5"])
+@pytest.mark.parametrize("format", files.FORMATS)
 def test_the_region_of_each_record_is_beside_what_was_pooled_of_it(tmp_path, format):
     of = run(format, include=("max",), region="sha256:0")
     made = [row(of, "a", 9, used=3, region="2-4"), row(of, "b", 9, used=4, region="1-2,8-9")]
@@ -298,6 +298,10 @@ def test_the_region_of_each_record_is_beside_what_was_pooled_of_it(tmp_path, for
         with np.load(path) as arrays:
             found = arrays["regions"].tolist(), arrays["used"].tolist()
             assert "windows" not in arrays
+    elif format == ".safetensors":
+        arrays = safetensors.numpy.load_file(path)
+        found = bytes(arrays["regions"]).decode().split("\n"), arrays["used"].tolist()
+        assert bytes(arrays["ids"]) == b"a\nb"
     elif format == ".parquet":
         frame = pandas.read_parquet(path)
         found = frame["region"].tolist(), frame["used"].tolist()
