@@ -11,12 +11,12 @@ have come to its end when it is stopped.
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
 import termios
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,23 +57,21 @@ def run(directory: Path, *arguments: object, stdin: bytes = b"", full_at: int = 
     Args:
         full_at: bytes of a file at which the disk is full; 0 for never.
     """
-    done = warm.run(directory, *arguments, stdin=stdin, largest_file=full_at)
-    return Done(done.returncode, done.stdout, done.stderr.decode().splitlines())
+    return _done(warm.run(directory, *arguments, stdin=stdin, largest_file=full_at))
+
+
+def _done(ended: subprocess.CompletedProcess[bytes]) -> Done:
+    return Done(ended.returncode, ended.stdout, ended.stderr.decode().splitlines())
 
 
 class Process:
     """A command that reads its input from a pipe. Use it as a context manager."""
 
     def __init__(self, directory: Path, *arguments: object, **variables: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *map(str, arguments)],
-            cwd=directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=ENVIRONMENT | variables,
-        )
+        environment = ENVIRONMENT | variables
+        self._command = warm.Command(directory, *arguments, environment=environment)
+        # Open at both ends: it does not wait for a reader, nor break when that is killed.
+        self._pipe = os.open(self._command.pipe, os.O_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -84,9 +82,9 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        with suppress(BrokenPipeError):
-            self._process.__exit__(kind, error, trace)
+        self._command.__exit__()
+        if self._pipe >= 0:
+            os.close(self._pipe)
 
     def feed(self, records: list[bytes], journal: Path, until: int) -> None:
         """Write records until the journal has entries for `until` of them, or there is no more.
@@ -94,29 +92,28 @@ class Process:
         A record that is done is entered when the next one has been read, so each is written when
         those before have been taken out of the pipe.
         """
-        assert self._process.stdin
-        pipe = self._process.stdin.fileno()
         nobody = threading.Event()
         for record in records:
-            self._process.stdin.write(record)
+            os.write(self._pipe, record)
             waiting = True
-            while waiting and self._process.poll() is None:
+            while waiting and self._command.running:
                 nobody.wait(_TICK)
                 waiting = int.from_bytes(
-                    fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder
+                    fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder
                 )
             if entries(journal) >= until:
                 return
 
     def stop(self, how: signal.Signals) -> Done:
         """Send a signal, and wait for the end."""
-        self._process.send_signal(how)
+        self._command.send(how)
         return self.end()
 
     def end(self) -> Done:
         """Wait for the end."""
-        stdout, stderr = self._process.communicate()
-        return Done(self._process.returncode, stdout, stderr.decode().splitlines())
+        os.close(self._pipe)
+        self._pipe = -1
+        return _done(self._command.end())
 
 
 def entries(journal: Path) -> int:
