@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.types import BY_LAYER, Float, Outputs, Want
+from esm2.types import BY_LAYER, WHOLE, Float, Outputs, Want
 
 Reduction = Literal["mean", "max", "min"]
 
@@ -79,11 +79,11 @@ def asked(kinds: Sequence[str], layers: tuple[int, ...], *, regional: bool) -> W
     """What a model has to give so that `read` can make these kinds.
 
     Args:
+        kinds: any of KINDS, and other outputs of a model, which stay as they are.
         regional: they are of regions; then there is no bos among them.
     """
-    needed = {"per_token"} if regional else set(kinds) & set(BY_LAYER)
-    if {"max", "min"} & set(kinds):
-        needed.add("per_token")
+    made = {"max", "min", *(["mean"] if regional else [])} & set(kinds)
+    needed = set(kinds) - made | ({"per_token"} if made else set())
     return Want(layers, **dict.fromkeys(needed, True))
 
 
@@ -108,4 +108,5 @@ def read(outputs: Outputs, kinds: Sequence[str], region: Region | None) -> Poole
         bos=outputs.bos,
         max=made("max"),
         min=made("min"),
+        **{kind: getattr(outputs, kind) for kind in WHOLE},
     )

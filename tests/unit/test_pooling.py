@@ -45,6 +45,8 @@ def test_what_a_model_gives_is_asked_of_it_and_the_rest_is_made():
         (("mean", "max"), False, "mean, per_token"),
         (("min",), False, "per_token"),
         (("mean",), True, "per_token"),
+        (("per_token", "min"), True, "per_token"),
+        (("bos", "contacts"), False, "bos, contacts"),
     ]:
         assert pooling.asked(kinds, (6,), regional=regional).described == asked
 
@@ -61,8 +63,10 @@ def test_all_kinds_of_a_region_are_of_its_rows_alone():
 
 
 def test_without_a_region_the_mean_is_the_models_own_and_rows_that_nobody_asked_for_are_dropped():
-    mean = {6: np.ones(3, np.float32)}
-    found = pooling.read(Outputs(mean=mean, per_token={6: ROWS}), ("mean", "min"), None)
+    mean, contacts = {6: np.ones(3, np.float32)}, np.ones((7, 7), np.float32)
+    outputs = Outputs(mean=mean, per_token={6: ROWS}, contacts=contacts)
+    found = pooling.read(outputs, ("mean", "min", "contacts"), None)
     assert found.mean is mean
+    assert found.contacts is contacts
     assert found.per_token == found.max == {}
     np.testing.assert_array_equal(found.min[6], ROWS.min(axis=0))
