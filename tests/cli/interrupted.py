@@ -28,6 +28,8 @@ from tests.proteins import residues
 
 MAIN = "from esm2.cli import main; main()"
 _TICK = 0.002  # seconds
+_BEHIND = 8  # records that may be read and not done
+_PATIENCE = 25  # ticks
 
 
 def proteins(count: int) -> list[bytes]:
@@ -90,19 +92,23 @@ class Process:
         """Write records until the journal has entries for `until` of them, or there is no more.
 
         A record that is done is entered when the next one has been read, so each is written when
-        those before have been taken out of the pipe.
+        those before have been taken out of the pipe, and a while after them if few are done yet.
         """
         nobody = threading.Event()
-        for record in records:
+        for sent, record in enumerate(records, 1):
             os.write(self._pipe, record)
-            waiting = True
-            while waiting and self._command.running:
+            patience = _PATIENCE
+            while self._command.running and (
+                self._unread() or (patience and entries(journal) < sent - _BEHIND)
+            ):
                 nobody.wait(_TICK)
-                waiting = int.from_bytes(
-                    fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder
-                )
+                patience = max(0, patience - 1)
             if entries(journal) >= until:
                 return
+
+    def _unread(self) -> int:
+        """Bytes that are in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def stop(self, how: signal.Signals) -> Done:
         """Send a signal, and wait for the end."""
