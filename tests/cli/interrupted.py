@@ -67,7 +67,7 @@ def _done(ended: subprocess.CompletedProcess[bytes]) -> Done:
 
 
 class Process:
-    """A command that reads its input from a pipe. Use it as a context manager."""
+    """A command that reads its input from a pipe, and is fed. Use it as a context manager."""
 
     def __init__(self, directory: Path, *arguments: object, **variables: str) -> None:
         environment = ENVIRONMENT | variables
