@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from esm2 import files
+from esm2.pooling import Pooled
 from esm2.types import Float, Outputs, Record
 
 DIM = 4
@@ -51,6 +52,7 @@ class Row:
     used: int
     windows: int = 1
     reason: str = ""
+    region: str = ""
 
 
 def protein(length: int, seed: int = 0) -> str:
@@ -66,8 +68,8 @@ def row(of: files.Run, name: str, residues: int = 3, line: int = 1, **changes: A
         return {layer: noise.standard_normal(shape, np.float32) for layer in of.layers}
 
     used = changes.get("used", residues)
-    kinds = {"mean": (DIM,), "per_token": (used, DIM), "bos": (DIM,)}
-    outputs = Outputs(**{kind: numbers(*kinds[kind]) for kind in of.include})
+    shapes = {"per_token": (used, DIM)}
+    outputs = Pooled(**{kind: numbers(*shapes.get(kind, (DIM,))) for kind in of.include})
     record = Record(name, f"{name} of a test", protein(residues, line), line)
     return replace(Row(record, outputs, residues), **changes)
 
@@ -84,7 +86,8 @@ def keep(journal: files.Journal, made: Iterable[Row]) -> None:
         if own.reason:
             journal.reject(own.record, own.reason, length=length)
         else:
-            journal.add(own.record, own.outputs, length=length, used=own.used, windows=own.windows)
+            numbers = {"used": own.used, "windows": own.windows, "region": own.region}
+            journal.add(own.record, own.outputs, length=length, **numbers)
 
 
 def write(

@@ -6,7 +6,7 @@
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
     core           types  alphabet  arguments  budget  catalog  errors  science  windows  watch
-                   fairqueue  numerics  hosts  oddities  oneprocess  bar
+                   fairqueue  numerics  hosts  oddities  oneprocess  bar  pooling
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -30,7 +30,7 @@ FLOORS = (
     (
         "core",
         "types alphabet arguments bar budget catalog errors fairqueue hosts numerics oddities"
-        " oneprocess science watch windows",
+        " oneprocess pooling science watch windows",
     ),
     ("executors", "engine worker cluster files hub settings tokens verify plots"),
     ("batching", "batcher cache"),

@@ -21,11 +21,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from esm2 import pooling
 from esm2.catalog import Shape
 from esm2.errors import RequestError
 from esm2.types import KINDS, Float, OutputName, Want
 
-Pool = Literal["mean", "bos"]
+Pool = Literal["mean", "max", "min", "bos"]
 Layers = int | Iterable[int]
 Heads = int | Iterable[int] | None
 
@@ -107,11 +108,13 @@ class Embedding:
 
     Attributes:
         kind: of output.
+        reduction: what is made of it here.
         layers: 0..N, in the order asked for, repeats too; k of them.
         dim: D of the model.
     """
 
     kind: OutputName
+    reduction: pooling.Reduction | None
     layers: tuple[int, ...]
     dim: int
 
@@ -123,8 +126,12 @@ class Embedding:
             LayerOutOfRange, TypeError, ValueError: as `layers`; an unknown pool.
         """
         if pool not in (*get_args(Pool), None):
-            raise ValueError(f"pool is {pool!r}; use 'mean', 'bos' or None")
-        return cls(pool or "per_token", layers(layers_asked, shape), shape.dim)
+            raise ValueError(
+                f"pool is {pool!r}; use {', '.join(map(repr, get_args(Pool)))} or None"
+            )
+        kind: OutputName = pool if pool in ("mean", "bos") else "per_token"
+        reduction: pooling.Reduction | None = pool if pool in ("max", "min") else None
+        return cls(kind, reduction, layers(layers_asked, shape), shape.dim)
 
     @property
     def want(self) -> Want:
@@ -138,11 +145,13 @@ class Embedding:
         """
         by_layer: Mapping[int, Float] = getattr(outputs, self.kind)
         picked = [by_layer[layer] for layer in self.layers]
+        if self.reduction is not None:
+            picked = [pooling.pool(own, self.reduction) for own in picked]
         return picked[0] if len(picked) == 1 else np.stack(picked, axis=-2)
 
     def together(self, rows: Sequence[Float]) -> Float | list[Float]:
         """All sequences' as one array, also of none; a list where every residue has its own."""
-        if self.kind == "per_token":
+        if self.kind == "per_token" and self.reduction is None:
             return list(rows)
         if rows:
             return np.stack(rows)

@@ -24,10 +24,14 @@ from numpy.typing import NDArray
 
 from esm2 import alphabet
 from esm2.errors import RequestError, SequenceTooLong
+from esm2.pooling import Region
 from esm2.types import ForwardRequest, Outputs, Record, Want
 from esm2.windows import Window, joined, windows
 
 Submit = Callable[[ForwardRequest], "Future[Outputs]"]
+
+#: Which residues of a record, of so many, are asked about; RequestError says why there are none.
+RegionOf = Callable[[Record, int], Region]
 
 #: What becomes of a record that is too long.
 Long = Literal["error", "truncate", "window"]
@@ -40,9 +44,10 @@ class Embedded:
     Attributes:
         record: as it was read.
         residues: L, a `<mask>` counts as one; 0 where there was no telling.
-        used: the residues that its embedding is of; fewer than L where it was truncated.
+        used: the residues that were seen; fewer than L where it was truncated.
         windows: in how many pieces it was seen; 1 is whole.
         result: its outputs, or why there are none.
+        region: which of these residues are asked about; None is all.
     """
 
     record: Record
@@ -50,6 +55,7 @@ class Embedded:
     used: int
     windows: int
     result: Outputs | RequestError
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +67,7 @@ class _Planned:
     used: int = 0
     pieces: tuple[tuple[Window, NDArray[np.uint8]], ...] = ()
     error: RequestError | None = None
+    region: Region | None = None
 
     @property
     def cost(self) -> int:
@@ -83,28 +90,26 @@ class _Planned:
             error = failure
         used = self.used if error is None else 0
         pieces = pieces if error is None else []
-        return _Waiting(self.record, want, self.cost, self.residues, used, tuple(pieces), error)
+        return _Waiting(replace(self, used=used, error=error), want, tuple(pieces))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    record: Record
+    planned: _Planned
     want: Want
-    cost: int
-    residues: int
-    used: int
     pieces: tuple[tuple[Window, Future[Outputs]], ...]
-    error: RequestError | None
 
     def done(self) -> bool:
         return all(future.done() for _, future in self.pieces)
 
     def embedded(self) -> Embedded:
-        return Embedded(self.record, self.residues, self.used, len(self.pieces), self._result())
+        own = self.planned
+        numbers = (own.residues, own.used, len(self.pieces))
+        return Embedded(own.record, *numbers, self._result(), own.region)
 
     def _result(self) -> Outputs | RequestError:
-        if self.error is not None:
-            return self.error
+        if self.planned.error is not None:
+            return self.planned.error
         try:
             outputs = [(window, future.result()) for window, future in self.pieces]
         except RequestError as error:
@@ -126,6 +131,7 @@ def embed(
     max_residues: int,
     in_flight_tokens: int,
     long: Long = "error",
+    region: RegionOf | None = None,
 ) -> Generator[Embedded, None, None]:
     """What `want` asks for, for each record, in input order.
 
@@ -137,6 +143,8 @@ def embed(
         long: a longer record is refused with SequenceTooLong ("error"), embedded as its first
             `max_residues` residues ("truncate"), or in overlapping windows of that size ("window",
             for mean and per_token only; see `windows.py`).
+        region: which residues are asked about. The whole record is computed all the same, and its
+            outputs are of all of it; but one that has no such residues is refused, uncomputed.
 
     Raises:
         Esm2Error: the engine failed, or a record could not be read. However the iteration ends,
@@ -147,10 +155,10 @@ def embed(
     in_flight = 0
     try:
         for record in records:
-            planned = _planned(record, max_residues, long)
+            planned = _placed(_planned(record, max_residues, long), region)
             while waiting and (waiting[0].done() or in_flight + planned.cost > in_flight_tokens):
                 oldest = waiting[0].embedded()
-                in_flight -= waiting.popleft().cost
+                in_flight -= waiting.popleft().planned.cost
                 yield oldest
             waiting.append(planned.submitted(want, submit))
             in_flight += planned.cost
@@ -177,3 +185,12 @@ def _planned(record: Record, max_residues: int, long: Long) -> _Planned:
     plan = windows(residues, max_residues) if long == "window" else [Window(0, used, 0, used)]
     pieces = tuple((own, alphabet.cut(tokens, own.start, own.stop)) for own in plan)
     return _Planned(record, residues, used, pieces)
+
+
+def _placed(planned: _Planned, region: RegionOf | None) -> _Planned:
+    if region is None or planned.error is not None:
+        return planned
+    try:
+        return replace(planned, region=region(planned.record, planned.used))
+    except RequestError as error:
+        return replace(planned, pieces=(), error=error)

@@ -118,7 +118,7 @@ class Model(OneProcess):
         Args:
             sequences: residues in upper case; `<mask>` is allowed.
             layers: 0 (embedding) .. N (last), negative from the end; one, or k of them.
-            pool: "mean" over residues (BOS and EOS excluded), "bos", or None for every residue.
+            pool: "mean", "max", "min" over residues (no BOS, EOS); "bos"; None for every residue.
             progress: show a bar on standard error.
 
         Returns:

@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from esm2.pooling import pool
 from esm2.types import Float, Outputs
 
 
@@ -67,9 +68,5 @@ def joined(pieces: Sequence[tuple[Window, Outputs]], *, mean: bool, per_token: b
                 for window, outputs in pieces
             ]
         )
-    means = {
-        layer: (np.add.reduce(x, axis=0, dtype=np.float64) / len(x)).astype(np.float32)
-        for layer, x in rows.items()
-        if mean
-    }
+    means = {layer: pool(own, "mean") for layer, own in rows.items() if mean}
     return Outputs(mean=means, per_token=rows if per_token else {})

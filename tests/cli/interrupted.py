@@ -11,12 +11,12 @@ have come to its end when it is stopped.
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 import subprocess
 import sys
 import termios
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,8 @@ from tests.proteins import residues
 
 MAIN = "from esm2.cli import main; main()"
 _TICK = 0.002  # seconds
+_BEHIND = 8  # records that may be read and not done
+_PATIENCE = 25  # ticks
 
 
 def proteins(count: int) -> list[bytes]:
@@ -57,23 +59,21 @@ def run(directory: Path, *arguments: object, stdin: bytes = b"", full_at: int = 
     Args:
         full_at: bytes of a file at which the disk is full; 0 for never.
     """
-    done = warm.run(directory, *arguments, stdin=stdin, largest_file=full_at)
-    return Done(done.returncode, done.stdout, done.stderr.decode().splitlines())
+    return _done(warm.run(directory, *arguments, stdin=stdin, largest_file=full_at))
+
+
+def _done(ended: subprocess.CompletedProcess[bytes]) -> Done:
+    return Done(ended.returncode, ended.stdout, ended.stderr.decode().splitlines())
 
 
 class Process:
-    """A command that reads its input from a pipe. Use it as a context manager."""
+    """A command that reads its input from a pipe, and is fed. Use it as a context manager."""
 
     def __init__(self, directory: Path, *arguments: object, **variables: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *map(str, arguments)],
-            cwd=directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=ENVIRONMENT | variables,
-        )
+        environment = ENVIRONMENT | variables
+        self._command = warm.Command(directory, *arguments, environment=environment)
+        # Open at both ends: it does not wait for a reader, nor break when that is killed.
+        self._pipe = os.open(self._command.pipe, os.O_RDWR)
 
     def __enter__(self) -> Self:
         return self
@@ -84,39 +84,42 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        with suppress(BrokenPipeError):
-            self._process.__exit__(kind, error, trace)
+        self._command.__exit__()
+        if self._pipe >= 0:
+            os.close(self._pipe)
 
     def feed(self, records: list[bytes], journal: Path, until: int) -> None:
         """Write records until the journal has entries for `until` of them, or there is no more.
 
         A record that is done is entered when the next one has been read, so each is written when
-        those before have been taken out of the pipe.
+        those before have been taken out of the pipe, and a while after them if few are done yet.
         """
-        assert self._process.stdin
-        pipe = self._process.stdin.fileno()
         nobody = threading.Event()
-        for record in records:
-            self._process.stdin.write(record)
-            waiting = True
-            while waiting and self._process.poll() is None:
+        for sent, record in enumerate(records, 1):
+            os.write(self._pipe, record)
+            patience = _PATIENCE
+            while self._command.running and (
+                self._unread() or (patience and entries(journal) < sent - _BEHIND)
+            ):
                 nobody.wait(_TICK)
-                waiting = int.from_bytes(
-                    fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder
-                )
+                patience = max(0, patience - 1)
             if entries(journal) >= until:
                 return
 
+    def _unread(self) -> int:
+        """Bytes that are in the pipe."""
+        return int.from_bytes(fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
     def stop(self, how: signal.Signals) -> Done:
         """Send a signal, and wait for the end."""
-        self._process.send_signal(how)
+        self._command.send(how)
         return self.end()
 
     def end(self) -> Done:
         """Wait for the end."""
-        stdout, stderr = self._process.communicate()
-        return Done(self._process.returncode, stdout, stderr.decode().splitlines())
+        os.close(self._pipe)
+        self._pipe = -1
+        return _done(self._command.end())
 
 
 def entries(journal: Path) -> int:

@@ -112,6 +112,7 @@ def test_everything_is_in_input_order_with_the_numbers_of_the_model_and_told_at_
         "dtype": "float32",
         "include": ["mean", "per_token", "bos"],
         "layers": [0, 5, 6],
+        "pooling": "mean,none,bos",
         "source": "x.fasta",
     }
     assert files(tmp_path) == ["x.fasta", "x.npz"]
@@ -265,7 +266,7 @@ def test_a_directory_that_may_not_be_written_is_refused(embed, tmp_path):
         (["x.fasta"], "--output"),
         (["-o", "x.npz"], "FASTA"),
         (["link.npz", "-o", "in.npz"], "in.npz is the input file"),
-        (["x.fasta", "-o", "x.npz", "--include", "mean,max"], "'max' is not one of mean, per_tok"),
+        (["x.fasta", "-o", "x.npz", "--include", "mean,sum"], "'sum' is not one of mean, per_tok"),
         (["x.fasta", "-o", "x.npz", "--layers", "-1,last"], "'last' is not a layer"),
         (["x.fasta", "-o", "x.npz", "--layers", ""], "'' is not a layer"),
         (["x.fasta", "-o", "x.npz", "--max-residues", "0"], "--max-residues"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import safetensors.numpy
 
 import esm2
+from esm2 import files
 from esm2.cli import main
 from esm2.numerics import MORE
 from esm2.windows import windows
@@ -68,29 +70,35 @@ def means(path):
     match path.suffix:
         case ".npz":
             found = arrays(path)
-            return dict(zip(found["ids"].tolist(), found["embeddings"], strict=True))
+            ids, vectors = found["ids"].tolist(), found["embeddings"]
         case ".safetensors":
             found = safetensors.numpy.load_file(path)
-            ids = bytes(found["ids"]).decode().split("\n")
-            return dict(zip(ids, found["embeddings"], strict=True))
+            ids, vectors = bytes(found["ids"]).decode().split("\n"), found["embeddings"]
         case ".h5":
             with h5py.File(path) as file:
-                return {own.attrs["original_id"]: own[:] for own in file.values()}
+                ids = [own.attrs["original_id"] for own in file.values()]
+                vectors = [own[:] for own in file.values()]
+        case ".h5ad":
+            with h5py.File(path) as file:
+                ids, vectors = file["obs/_index"].asstr()[:].tolist(), file["X"][:]
         case ".parquet":
             frame = polars.read_parquet(path)
-            return dict(zip(frame["id"], frame["embedding"].to_numpy(), strict=True))
+            ids, vectors = frame["id"], frame["embedding"].to_numpy()
         case ".csv":
             frame = pandas.read_csv(path, index_col="id").drop(columns="length")
-            return {name: row.to_numpy(np.float32) for name, row in frame.iterrows()}
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {own["id"]: np.float32(own["embeddings"][0]["embedding"]) for own in lines}
+            ids, vectors = frame.index, frame.to_numpy(np.float32)
+        case _:
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            ids = [own["id"] for own in lines]
+            vectors = [np.float32(own["embeddings"][0]["embedding"]) for own in lines]
+    return dict(zip(ids, vectors, strict=True))
 
 
 # --- formats -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "output", ["x.npz", "x.h5", "x.parquet", "x.safetensors", "x.csv", "x.jsonl", "X.H5"]
+    "output", ["x.npz", "x.h5", "x.parquet", "x.safetensors", "x.h5ad", "x.csv", "x.jsonl", "X.H5"]
 )
 def test_every_format_has_the_numbers_of_the_model(embed, tmp_path, truth, output):
     status, told, out = embed(output)
@@ -131,6 +139,8 @@ def test_names_that_were_taken_are_told(embed):
         ("x.csv", ["--layers", "0,1"], ".csv holds one kind of one layer"),
         ("x.csv", ["--include", "per_token"], ".csv holds a vector a record"),
         ("x.parquet", ["--include", "per_token"], ".parquet holds a vector a record"),
+        ("x.h5ad", ["--include", "per_token"], ".h5ad holds a vector a record"),
+        ("x.h5", ["--include", "mean,max"], ".h5 holds one kind of one layer"),
         ("x.npz", ["--h5-key", "hash"], "only an .h5 has datasets to name"),
         ("-", ["--h5-key", "id"], "only an .h5 has datasets to name"),
         ("x.h5", ["--h5-key", "name"], "--h5-key"),
@@ -144,6 +154,15 @@ def test_what_a_format_cannot_hold_is_wrong_usage(embed, tmp_path, output, optio
     assert (status, out) == (2, b"")
     assert message in told[-1]
     assert names(tmp_path) == ["x.fasta"]
+
+
+@pytest.mark.parametrize("command", ["embed", "merge"])
+def test_the_help_names_every_format(monkeypatch, capsys, command):
+    monkeypatch.setattr(sys, "argv", ["esm2", command, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    words = re.split(r"[\s,]+", capsys.readouterr().out)
+    assert {suffix for suffix in files.FORMATS if {suffix, f"{suffix}."}.isdisjoint(words)} == set()
 
 
 def test_a_layer_named_twice_is_one_layer(embed, tmp_path):
@@ -168,6 +187,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(embed, tmp_path):
     ("output", "blocked", "line"),
     [
         ("x.h5", "h5py", "esm2: this needs h5py: pip install 'h5py>=3.12'"),
+        ("x.h5ad", "h5py", "esm2: this needs h5py: pip install 'h5py>=3.12'"),
         ("x.parquet", "pyarrow", "esm2: this needs pyarrow: pip install 'pyarrow>=18'"),
     ],
 )

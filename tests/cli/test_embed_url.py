@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.cli import warm
 from tests.cli.interrupted import Process
 from tests.near import assert_same
 from tests.wire.server import environment, serving
@@ -76,6 +77,18 @@ def test_without_torch_the_file_is_the_one_that_is_made_here(server, run, tmp_pa
     assert re.search(
         r"4 records, 65 residues .* esm2-demo on cpu, float32; a tiny model", told(there)[-1]
     )
+
+
+def test_regions_are_pooled_of_what_the_server_sends(server, tmp_path):
+    (tmp_path / "x.fasta").write_bytes(FASTA.replace(b">c of a test\nM\n", b""))
+    pooled = ("x.fasta", "--pool", "max", "--region", "2-4", "--model", "esm2-demo")
+    variables = environment(BIOLMAI_TOKEN=TOKEN, OMP_NUM_THREADS="2")
+    for place in (["-o", "there.npz", "--url", server.url], ["-o", "here.npz", "--device", "cpu"]):
+        done = warm.run(tmp_path, "embed", *pooled, *place, environment=variables)
+        assert done.returncode == 0, done.stderr
+    got, want = load(tmp_path / "there.npz"), load(tmp_path / "here.npz")
+    assert_same(got["max_embeddings"], want["max_embeddings"])
+    assert got["regions"].tolist() == want["regions"].tolist() == ["2-4"] * 3
 
 
 def test_many_records_come_in_their_order(server, run, tmp_path):

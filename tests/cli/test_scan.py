@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 import esm2
 from esm2.alphabet import AMINO_ACIDS
-from tests.cli.interrupted import Done, Process, run
+from tests.cli.interrupted import ENVIRONMENT, MAIN, Done, run
 from tests.near import assert_scores
 from tests.proteins import residues
 
@@ -101,11 +103,17 @@ def test_what_draws_is_missed_before_anything_is_computed(scan, tmp_path):
     for package in ("matplotlib", "torch"):
         (tmp_path / f"{package}.py").write_text("raise ModuleNotFoundError")
     before = files(tmp_path)
-    with Process(tmp_path, "scan", "one.fasta", "-o", "x.csv", "--picture", "p.png") as process:
-        done = process.end()
-    assert done.status == 1
-    assert "'matplotlib>=3.9'" in done.told[-1]
-    assert done.told[-1].endswith("[settings.missing_extra]")
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "scan", "one.fasta", "-o", "x.csv", "--picture", "p.png"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 1
+    assert "'matplotlib>=3.9'" in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith("[settings.missing_extra]\n")
     assert [name for name in files(tmp_path) if name != "__pycache__"] == before
 
 

@@ -3,8 +3,8 @@
     run(directory, "embed", "x.fasta", "-o", "x.npz").status
 
 What a command does from `main()` on is the same as from a shell, standard input and output are
-pipes and files of its own, and it ends with its status. Tests of what is imported, or is missing,
-and those that send signals, start Python anew.
+pipes and files of its own, and it ends with its status; `Command` is one that is still running.
+Tests of what is imported, or is missing, start Python anew.
 """
 
 from __future__ import annotations
@@ -53,27 +53,69 @@ def run(
         stdin: comes through a pipe.
         largest_file: bytes of a file at which the disk is full; 0 for never.
     """
-    words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in arguments]
-    with TemporaryDirectory() as own:
-        pipe, out, told = (f"{own}/{name}" for name in ("in", "out", "told"))
-        os.mkfifo(pipe)
-        process = _context().Process(
-            target=_command,
-            args=(directory, words, environment, largest_file),
-            kwargs={"files": (pipe, out, told)},
-        )
-        process.start()
-        feeder = threading.Thread(target=_feed, args=(pipe, stdin))
+    with Command(
+        directory, *arguments, largest_file=largest_file, environment=environment
+    ) as command:
+        feeder = threading.Thread(target=_feed, args=(command.pipe, stdin))
         feeder.start()
-        process.join()
-        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))  # frees a feeder nobody listens to
+        done = command.end()
+        os.close(os.open(command.pipe, os.O_RDONLY | os.O_NONBLOCK))  # frees one nobody listens to
         feeder.join()
-        assert process.exitcode is not None
-        status = process.exitcode
-        process.close()
-        return subprocess.CompletedProcess(
-            words, status, Path(out).read_bytes(), Path(told).read_bytes()
+        return done
+
+
+class Command:
+    """A command that was started. Use it as a context manager: it does not outlive it.
+
+    Args:
+        directory, arguments, largest_file, environment: as of `run`.
+
+    Attributes:
+        pipe: its standard input, to be opened for writing.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: object,
+        largest_file: int = 0,
+        environment: dict[str, str] = ENVIRONMENT,
+    ) -> None:
+        self._words = [os.fspath(w) if isinstance(w, Path) else str(w) for w in arguments]
+        self._own = TemporaryDirectory()
+        self.pipe, self._out, self._told = (f"{self._own.name}/{n}" for n in ("in", "out", "told"))
+        os.mkfifo(self.pipe)
+        self._process = _context().Process(
+            target=_command,
+            args=(directory, self._words, environment, largest_file),
+            kwargs={"files": (self.pipe, self._out, self._told)},
         )
+        self._process.start()
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._own.cleanup()
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def end(self) -> subprocess.CompletedProcess[bytes]:
+        """Wait for its end."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        out, told = Path(self._out).read_bytes(), Path(self._told).read_bytes()
+        return subprocess.CompletedProcess(self._words, self._process.exitcode, out, told)
 
 
 def run_text(

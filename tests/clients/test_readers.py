@@ -5,6 +5,7 @@ They are installed without their dependencies, and run on those of this environm
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 
 import esm2
 from tests.clients.roster import ENVIRONMENTS
+from tests.storing import META, row, run, write
 
 PROTSPACE = "protspace-4.8.2"
+ANNDATA = "anndata-0.12.19"
+ROOT = Path(__file__).parents[2]
 RECORDS = {"sp|P69905|HBA_HUMAN": "MVLSPADKTN", "tr|A0A024R161|X": "MKTAYIAKQR", "plain": "GG"}
 
 READ = """
@@ -68,5 +72,80 @@ def test_protspace_opens_our_h5_with_names_and_numbers(tmp_path, key):
     assert sorted(found["identifiers"]) == sorted(accessions)
     with esm2.load("esm2-demo", device="cpu") as model:
         expected = dict(zip(accessions, model.embed(RECORDS.values()), strict=True))
-    for name, row in zip(found["identifiers"], found["data"], strict=True):
-        np.testing.assert_array_equal(np.float32(row), expected[name])
+    for name, vector in zip(found["identifiers"], found["data"], strict=True):
+        np.testing.assert_array_equal(np.float32(vector), expected[name])
+
+
+READ_H5AD = """
+import json, sys
+import anndata
+cells = anndata.read_h5ad(sys.argv[1])
+cells.write_h5ad("again.h5ad")
+again = anndata.read_h5ad("again.h5ad")
+assert (again.X == cells.X).all() and list(again.obs_names) == list(cells.obs_names)
+about = cells.uns["esm2"]
+print(json.dumps({
+    "names": list(cells.obs_names),
+    "columns": list(cells.obs.columns),
+    "length": cells.obs["length"].tolist(),
+    "description": cells.obs["description"].tolist(),
+    "original_id": cells.obs["original_id"].tolist(),
+    "region": cells.obs["region"].tolist(),
+    "variables": list(cells.var_names)[:2],
+    "X": cells.X.tolist(),
+    "other": cells.obsm["max_6"].tolist(),
+    "about": {name: own if isinstance(own, str) else own.tolist() for name, own in about.items()},
+}))
+"""
+
+
+def read_by(name, code, directory, *arguments):
+    """What a program prints, in an environment in which any warning is an error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        cwd=directory,
+        env=environment(name),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_anndata_reads_our_h5ad_without_a_warning_and_writes_it_again(tmp_path):
+    of = run(".h5ad", include=("mean", "max"), region="1-2", layers=(6,))
+    made = [row(of, name, 5, i, used=2, region="1-2") for i, name in enumerate("aba")]
+    write(tmp_path / "x.h5ad", of, made)
+    found = read_by(ANNDATA, READ_H5AD, tmp_path, "x.h5ad")
+    assert found["names"] == ["a", "b", "a#2"]
+    assert found["original_id"] == ["a", "b", "a"]
+    assert found["columns"] == [
+        *("original_id", "description", "length", "used", "region", "sequence_sha256")
+    ]
+    assert found["length"] == [5] * 3
+    assert found["region"] == ["1-2"] * 3
+    assert found["description"] == [own.record.header for own in made]
+    assert found["variables"] == ["e0", "e1"]
+    assert found["about"] == {**META, "X": "mean_6"}
+    np.testing.assert_array_equal(found["X"], [own.outputs.mean[6] for own in made])
+    np.testing.assert_array_equal(found["other"], [own.outputs.max[6] for own in made])
+
+
+def test_anndata_runs_the_lines_of_the_page_on_embedding(tmp_path):
+    page = (ROOT / "docs/embedding.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for suffix in (".npz", ".h5ad"):
+        of = run(suffix)
+        made = [row(of, name, 3) for name in "ab"]
+        write(tmp_path / f"proteins{suffix}", of, made)
+    code = f"""
+import json
+import anndata, numpy, pandas
+{block}
+x.close()
+print(json.dumps([[list(own.index), own.to_numpy().tolist()] for own in (frame, cells.to_df())]))
+"""
+    for names, vectors in read_by(ANNDATA, code, tmp_path):
+        assert names == ["a", "b"]
+        np.testing.assert_array_equal(vectors, [own.outputs.mean[6] for own in made])

@@ -145,7 +145,10 @@ def test_layers_are_stacked_in_the_order_in_which_they_were_asked_for():
 
     assert Embedding.asked(-1, None, SHAPE).of(Got).shape == (5, 4)
     assert Embedding.asked([6, 0, -1], None, SHAPE).of(Got)[0, :, 0].tolist() == [1, 0, 1]
+    assert Embedding.asked(-1, "max", SHAPE).of(Got).tolist() == [1] * 4
+    assert Embedding.asked([6, 0], "min", SHAPE).of(Got)[:, 0].tolist() == [1, 0]
     assert Embedding.asked([0], "mean", SHAPE).together([]).shape == (0, 4)
+    assert Embedding.asked([0], "max", SHAPE).together([]).shape == (0, 4)
     assert Embedding.asked([0, 1], "bos", SHAPE).together([]).shape == (0, 2, 4)
     assert Embedding.asked(0, None, SHAPE).together([]) == []
 

@@ -14,8 +14,10 @@ from esm2.errors import (
     EngineError,
     InvalidFasta,
     InvalidSequence,
+    RequestError,
     SequenceTooLong,
 )
+from esm2.pooling import Region
 from esm2.types import Outputs, Record, Want
 from esm2.windows import windows
 
@@ -58,14 +60,14 @@ class Answers:
         return [future.cancelled() for future in self.futures]
 
 
-def embed(records, submit, *, max_residues=100, in_flight_tokens=1_000, long="error", want=WANT):
+def embed(records, submit, *, max_residues=100, in_flight_tokens=1_000, want=WANT, **how):
     return bulk.embed(
         records,
         want,
         submit,
         max_residues=max_residues,
         in_flight_tokens=in_flight_tokens,
-        long=long,
+        **how,
     )
 
 
@@ -212,6 +214,25 @@ def test_closing_the_iteration_cancels_what_waits():
     next(results)
     results.close()
     assert submit.cancelled == [False, True, True, True]
+
+
+def test_a_record_without_the_residues_that_are_asked_about_is_refused_and_never_submitted():
+    asked = []
+
+    def of(record, residues):
+        asked.append((record.id, residues))
+        if residues < 4:
+            raise RequestError("too short")
+        return Region(((2, 4),))
+
+    submit = Answers()
+    records = [record("a", "M" * 9), record("b"), record("c", "MKt"), record("d", "M" * 20)]
+    found = list(embed(records, submit, max_residues=10, long="truncate", region=of))
+    assert asked == [("a", 9), ("b", 3), ("d", 10)]
+    assert [str(item.result) for item in found][1] == "too short"
+    assert [item.used for item in found] == [9, 0, 0, 10]
+    assert [str(item.region) for item in found] == ["2-4", "None", "None", "2-4"]
+    assert len(submit.futures) == 2
 
 
 # --- records that are too long -------------------------------------------------------------------

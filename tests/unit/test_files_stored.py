@@ -9,7 +9,7 @@ from esm2 import files
 from esm2.errors import FileError
 from tests.storing import DIM, SEVERAL, rows, run, write
 
-FORMATS = [".npz", ".h5", ".parquet", ".safetensors"]
+FORMATS = [".npz", ".h5", ".parquet", ".safetensors", ".h5ad"]
 META = {
     "esm2": "1.2.3",
     "model": "esm2-demo",
@@ -55,6 +55,15 @@ def test_bos_is_read_as_the_mean_is(tmp_path):
         want = {own.record.id: own.outputs.bos[6] for own in kept if own.record.id != "a"}
         found = dict(zip(ids, vectors, strict=True))
         assert all(np.array_equal(found[name], vector) for name, vector in want.items())
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_says_of_which_residues_its_vectors_are(tmp_path, suffix):
+    for name, region in (("whole", {}), ("part", {"region": "1-2"})):
+        made(tmp_path / f"{name}{suffix}", meta=META | region, **region)
+    whole, part = (files.read(tmp_path / f"{name}{suffix}") for name in ("whole", "part"))
+    assert (whole.region, part.region) == ("", "1-2")
+    assert part.differences(whole) == ["region is 1-2 here and none there"]
 
 
 def test_records_that_share_a_dataset_are_all_there(tmp_path):
@@ -122,5 +131,5 @@ def test_what_is_no_file_of_embeddings_is_told(tmp_path):
     for name in ("x.csv", "x.jsonl"):
         with pytest.raises(FileError, match="does not say by which model it was made; the files"):
             files.read(tmp_path / name)
-    with pytest.raises(FileError, match=r"the files that can be read again are \.npz, \.h5"):
+    with pytest.raises(FileError, match=r"the files that can be read again are \.h5, \.parquet, \.npz"):
         files.read(tmp_path / "x.fasta")

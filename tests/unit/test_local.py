@@ -86,7 +86,7 @@ def test_embed_gives_every_residue_without_pooling(model, truth):
         close(array, truth(sequence)[f"per_token {LAYERS}"])
 
 
-@pytest.mark.parametrize("pool", ["mean", "bos", None])
+@pytest.mark.parametrize("pool", ["mean", "max", "bos", None])
 @pytest.mark.parametrize("layers", [(2, 0), (0, 1, 2), (-1, 0, 2, -3, 0), (1, 1)])
 def test_layers_come_in_the_order_in_which_they_were_asked_for_repeats_too(model, pool, layers):
     arrays = model.embed(SEQUENCES, layers=layers, pool=pool)
@@ -205,7 +205,7 @@ def test_a_layer_that_the_model_has_not_is_refused(model, layer):
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("embed", {"pool": "max"}, "pool is 'max'"),
+        ("embed", {"pool": "sum"}, "pool is 'sum'; use 'mean', 'max', 'min', 'bos' or None"),
         ("embed", {"layers": ()}, "layers is empty"),
         ("encode", {"include": ["mean", "loss"]}, "loss"),
         ("encode", {"include": "mean"}, "use a list"),

@@ -31,7 +31,7 @@ def wrong(m: Model, c: Client) -> None:
     m.embed(["MKT"], pool=None).shape
     c.embed(["MKT"], pool=None).shape
     m.embed(5)
-    m.embed(["MKT"], pool="max")
+    m.embed(["MKT"], pool="sum")
     m.encode(["MKT"], include=["loss"])
 """
 

@@ -59,7 +59,7 @@ def close(got, want):
 
 @pytest.mark.parametrize("slug", ["my-slug", "esm2-8m"])
 @pytest.mark.parametrize("layers", [(-1,), (0,), (2, 0, -1, 2)])
-@pytest.mark.parametrize("pool", ["mean", "bos"])
+@pytest.mark.parametrize("pool", ["mean", "max", "bos"])
 def test_embed_gives_what_the_model_gives_in_this_process(server, direct, slug, layers, pool):
     with Client(server.url, model=slug) as own:
         got = own.embed(SEQUENCES, layers, pool)
@@ -310,7 +310,7 @@ def test_a_model_has_to_be_named_where_there_are_several(server):
     [
         (lambda own: own.embed(PROTEIN), TypeError, "one str"),
         (lambda own: own.predict([5]), TypeError, r"sequences\[0\] is int"),
-        (lambda own: own.embed([PROTEIN], pool="max"), ValueError, "pool is 'max'"),
+        (lambda own: own.embed([PROTEIN], pool="sum"), ValueError, "pool is 'sum'"),
         (lambda own: own.embed([PROTEIN], layers=[]), ValueError, "layers is empty"),
         (lambda own: own.encode([PROTEIN], "mean"), ValueError, "include is 'mean'"),
         (lambda own: own.encode([PROTEIN], ["means"]), ValueError, "include is"),

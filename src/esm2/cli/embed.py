@@ -24,12 +24,11 @@ from esm2.cli import options
 if TYPE_CHECKING:
     from esm2.client.remote import Remote
     from esm2.files import Format
+    from esm2.files.regions import Regions
     from esm2.files.shards import Shard
     from esm2.runtime import Served
     from esm2.types import Record
 
-_KINDS = ("mean", "per_token", "bos")
-_SUFFIXES = (".h5", ".parquet", ".npz", ".safetensors", ".csv", ".jsonl")
 #: What esm-extract calls them.
 _FAIR_ESM = {"per_tok": "per_token"}
 _COMMANDS = ("contacts", "logits", "attentions")
@@ -53,7 +52,7 @@ def embed(
             "-o",
             metavar="OUT",
             help="File to write; its ending is its format: .h5, .parquet, .npz, .safetensors,"
-            " .csv, .jsonl. With - lines of JSON go to standard output.",
+            " .h5ad, .csv, .jsonl. With - lines of JSON go to standard output.",
         ),
     ],
     model: options.ModelName = options.DEFAULT_MODEL,
@@ -61,8 +60,24 @@ def embed(
         list[str] | None,
         typer.Option(
             metavar="KIND,...",
-            help="What to write: mean (over the residues), per_token (each residue; also per_tok),"
-            " bos (the start token). Repeat, or separate by commas.  [default: mean]",
+            help="What to write: mean, max, min (over the residues, each dimension by itself),"
+            " per_token (each residue; also per_tok), bos (the start token). Repeat, or separate by"
+            " commas.  [default: mean]",
+        ),
+    ] = None,
+    pool: Annotated[
+        Literal["mean", "max", "min", "bos", "none"] | None,
+        typer.Option(
+            help="The same for one of them: what is made of the residues; none is per_token."
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIRST-LAST,...|TSV",
+            help="Residues that are pooled, such as 27-38, counted from 1, both included; several"
+            " are pooled together. Or a table of id, start, end, with tabs between: each record's"
+            " own. The model sees the whole protein all the same.",
         ),
     ] = None,
     layers: Annotated[
@@ -149,13 +164,14 @@ def embed(
 
         output = target(output)
     source = options.source(fasta)
-    kinds = _kinds(include or ["mean"])
+    kinds = _kinds(include, pool)
     indices = options.indices(layers or ["-1"], "--layers")
     output, part = _part(output, shard)
     format = _format(output, fasta, kinds, indices, h5_key, force=force)
     _check_place(url, token, model, device, dtype)
     if long == "window" and "bos" in kinds:
         raise typer.BadParameter("each window has a BOS of its own", param_hint="--long")
+    regions = _regions(region or [], kinds)
 
     from esm2.cli.embed_run import Job
     from esm2.files import Run
@@ -182,13 +198,15 @@ def embed(
                 format=format.suffix,
                 keys=h5_key or "id",
                 shard=part,
+                region=regions.described if regions else None,
             )
             if objection := format.objection(kinds, len(run.layers)):
                 raise typer.BadParameter(objection, param_hint="--output")
             whole: Iterator[Record] = chain([first], records)
             whole = fasta_file.upper(whole) if upper else whole
+            whole = regions.watch(whole) if regions else whole
             own = OwnRecords(whole, part) if part else None
-            job = Job(served, run, source, position, strict, quiet, own)
+            job = Job(served, run, source, position, strict, quiet, own, regions)
             if output == _STDOUT:
                 return job.to_standard_output(whole)
             return job.to_file(output, iter(own or whole), restart)
@@ -197,16 +215,39 @@ def embed(
 # --- arguments ---------------------------------------------------------------------------------
 
 
-def _kinds(values: Sequence[str]) -> list[str]:
-    words = [word.replace("-", "_") for word in options.words(values)]
+def _kinds(include: Sequence[str] | None, pool: str | None) -> list[str]:
+    from esm2.pooling import KINDS
+
+    if pool is not None:
+        if include:
+            message = "--include says what to write, and --pool too; give one of them"
+            raise typer.BadParameter(message, param_hint="--pool")
+        return ["per_token" if pool == "none" else pool]
+    words = [word.replace("-", "_") for word in options.words(include or ["mean"])]
     kinds = [_FAIR_ESM.get(word, word) for word in words]
     for kind in kinds:
-        if kind not in _KINDS:
+        if kind not in KINDS:
             more = f"; for {kind} there is `esm2 {kind}`" if kind in _COMMANDS else ""
             raise typer.BadParameter(
-                f"{kind!r} is not one of {', '.join(_KINDS)}{more}", param_hint="--include"
+                f"{kind!r} is not one of {', '.join(KINDS)}{more}", param_hint="--include"
             )
-    return [kind for kind in _KINDS if kind in kinds]
+    return [kind for kind in KINDS if kind in kinds]
+
+
+def _regions(values: Sequence[str], kinds: Sequence[str]) -> Regions | None:
+    """Which residues are pooled; None is all of them.
+
+    Raises:
+        FileError, RequestError: a table of them cannot be used.
+    """
+    from esm2.files import regions
+
+    if values and "bos" in kinds:
+        raise typer.BadParameter("the BOS token is in no region", param_hint="--region")
+    try:
+        return regions.given(values)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--region") from error
 
 
 def _distinct(indices: Sequence[int]) -> int:
@@ -235,7 +276,7 @@ def _format(
     if format is None:
         problem = (
             f"{output} has no ending that is known here; files can be written as"
-            f" {', '.join(_SUFFIXES)}"
+            f" {', '.join(files.FORMATS)}"
         )
     elif objection := format.objection(kinds, _distinct(indices)):
         problem = objection

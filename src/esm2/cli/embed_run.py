@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from esm2 import __version__
 from esm2.cli import options, progress
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from esm2.client.remote import Remote
     from esm2.files import Entry, Journal, Run
     from esm2.files.fasta import Position
+    from esm2.files.regions import Regions
     from esm2.files.shards import OwnRecords
     from esm2.runtime import Served
     from esm2.types import Decided, Outputs, Record, Want
@@ -37,6 +38,7 @@ _PACKS_IN_FLIGHT = 8
 _BYTES_IN_FLIGHT = 1 << 30
 
 _DUPLICATES_SHOWN = 5
+_STRANGERS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Job:
         source: name of the input, or of all its files.
         position: how far it has been read.
         own: its records, those that are this run's, where others have the rest.
+        regions: the residues of each record that are pooled; None is all of them.
         oddities: of the records, counted as they are read.
     """
 
@@ -57,6 +60,7 @@ class Job:
     strict: bool
     quiet: bool
     own: OwnRecords | None = None
+    regions: Regions | None = None
     oddities: Oddities = field(default_factory=Oddities)
 
     def to_file(self, output: Path, records: Iterator[Record], restart: bool) -> int:
@@ -79,7 +83,8 @@ class Job:
         _report_duplicates(duplicates)
         for note in (*shortened, *notes):
             say(f"{output}: {note}")
-        return self.end(output, journal, speed)
+        strangers = self._strangers()
+        return self.end(output, journal, speed) or strangers
 
     def work(
         self,
@@ -111,8 +116,7 @@ class Job:
                     reason = options.sentence(error)
                     journal.reject(item.record, reason, length=item.residues)
                 else:
-                    numbers = {"length": item.residues, "used": item.used, "windows": item.windows}
-                    journal.add(item.record, result, **numbers)
+                    journal.add(item.record, result, **_numbers(item))
                 done.records += 1
                 done.residues += item.used
                 advance(done.line)
@@ -135,20 +139,20 @@ class Job:
                     refusals.tell(item.record, item.result)
                 else:
                     written += 1
-                    numbers = (item.residues, item.used, item.windows)
-                    write(text.json_line(self.run, item.record.id, numbers, item.result))
+                    write(text.json_line(self.run, item.record.id, _numbers(item), item.result))
         refusals.tell_the_rest()
         if not written:
             raise RequestError(f"no record of {self.source} could be embedded")
         if odd := self.oddities.told():
             say(f"standard output: {counted(written, 'record')}{odd}")
-        return options.LEFT_OUT if refusals.count else 0
+        strangers = self._strangers()
+        return options.LEFT_OUT if refusals.count else strangers
 
     def _results(self, records: Iterator[Record]) -> Iterator[Embedded]:
-        from esm2 import bulk
-        from esm2.types import Want
+        from esm2 import bulk, pooling
 
-        want = Want.of(self.run.include, self.run.layers)
+        kinds, regions = self.run.include, self.regions
+        want = pooling.asked(kinds, self.run.layers, regional=regions is not None)
         with ExitStack() as stack:
             results = bulk.embed(
                 records,
@@ -157,8 +161,13 @@ class Job:
                 max_residues=self.run.max_residues,
                 in_flight_tokens=_in_flight_tokens(self.served.decided, want, self.run.long),
                 long=self.run.long,
+                region=regions.of if regions else None,
             )
-            yield from stack.enter_context(closing(results))
+            for item in stack.enter_context(closing(results)):
+                if isinstance(item.result, RequestError):
+                    yield item
+                else:
+                    yield replace(item, result=pooling.read(item.result, kinds, item.region))
 
     def replay(self, journal: Journal, records: Iterator[Record]) -> Iterator[Entry]:
         """What an earlier run has done, each held against its record; to be taken to the end."""
@@ -182,10 +191,21 @@ class Job:
             "dtype": decided.dtype,
             "include": list(run.include),
             "layers": list(run.layers),
+            "pooling": run.pooling,
+            **({"region": run.region} if run.region is not None else {}),
             **long,
             "source": self.source,
             **(self.own.described() if self.own else {}),
         }
+
+    def _strangers(self) -> int:
+        """Tell the first ids of a table of regions that no record has; the exit status for them."""
+        told = self.regions.strangers() if self.regions else []
+        for line in told[:_STRANGERS_SHOWN]:
+            say(line)
+        if (more := len(told) - _STRANGERS_SHOWN) > 0:
+            say(f"{counted(more, 'more id')} of the regions that no record has")
+        return options.LEFT_OUT if told else 0
 
     def shortened(self, journal: Journal) -> list[str]:
         """What was done to records that were too long, if there were any."""
@@ -209,9 +229,10 @@ class Job:
             note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
         odd = self.oddities.told()
         if journal.rejected or odd or not self.quiet:
+            what = "residue" if self.run.region is None else "pooled residue"
             say(
                 f"{output}: {counted(journal.count, 'record')},"
-                f" {counted(journal.residues, 'residue')}{speed},"
+                f" {counted(journal.residues, what)}{speed},"
                 f" {decided.slug} on {decided.device}, {decided.dtype}{note}{odd}"
             )
         if not journal.rejected:
@@ -260,6 +281,24 @@ def _standard_output() -> Iterator[Callable[[bytes], object]]:
         # What Python still holds would fail again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise FileError("-", "write", error.strerror or str(error)) from error
+
+
+class _Numbers(TypedDict):
+    length: int
+    used: int
+    windows: int
+    region: str
+
+
+def _numbers(item: Embedded) -> _Numbers:
+    """What the embedding of a record is of, by its names in Entry."""
+    region = item.region
+    return {
+        "length": item.residues,
+        "used": item.used if region is None else len(region.rows),
+        "windows": item.windows,
+        "region": str(region or ""),
+    }
 
 
 # --- what is told ------------------------------------------------------------------------------

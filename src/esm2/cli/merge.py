@@ -29,7 +29,7 @@ def merge(
             "-o",
             metavar="OUT",
             help="File to write; its ending is its format: .h5, .parquet, .npz, .safetensors,"
-            " .csv, .jsonl.",
+            " .h5ad, .csv, .jsonl.",
         ),
     ],
     h5_key: Annotated[

@@ -115,7 +115,7 @@ class Client(OneProcess):
             sequences: residues in upper case. Unlike in this process, no `<mask>`: the API's
                 encode does not take them.
             layers: 0 (embedding) .. N (last), negative from the end; one, or k of them.
-            pool: "mean" over residues (BOS and EOS excluded), "bos", or None for every residue.
+            pool: "mean", "max", "min" over residues (no BOS, EOS); "bos"; None for every residue.
             progress: show a bar on standard error.
 
         Returns:

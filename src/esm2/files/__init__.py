@@ -11,28 +11,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from esm2.errors import FileError, MissingExtra
 from esm2.files.journal import Journal
+from esm2.files.names import duplicates
 from esm2.files.place import check_place, rejects_path, replaced, work_directory
 from esm2.files.placing import beside, put, target
-from esm2.files.run import KINDS, Entry, Kept, Run
+from esm2.files.run import Entry, Kept, Run
 from esm2.files.stored import Stored, guarded
 
 __all__ = [
     "FORMATS",
     "KEYS",
-    "KINDS",
     "Entry",
     "Format",
     "Journal",
@@ -68,7 +64,7 @@ class Format:
         module, function: what writes it; loaded when it is needed.
         reads: whether the module has a `read`, too (`stored.py`).
         package, extra: the package that it takes, and the extra that brings it; may be empty.
-        vectors: whether it holds only mean and bos.
+        vectors: whether it holds one row a record alone, so not per_token.
         single: whether it holds only one kind of one layer.
     """
 
@@ -117,10 +113,11 @@ class Format:
 FORMATS = {
     format.suffix: format
     for format in (
-        Format(".npz", "npz", reads=True),
         Format(".h5", "hdf5", package="h5py", extra="h5", single=True, reads=True),
         Format(".parquet", "parquet", package="pyarrow", extra="parquet", vectors=True, reads=True),
+        Format(".npz", "npz", reads=True),
         Format(".safetensors", "tensors", reads=True),
+        Format(".h5ad", "h5ad", package="h5py", extra="h5", vectors=True, reads=True),
         Format(".csv", "text", "write_csv", vectors=True, single=True),
         Format(".jsonl", "text", "write_jsonl"),
     )
@@ -189,22 +186,6 @@ def commit_rejects(output: Path, journal: Journal) -> None:
         put(copy, rejects)
     else:  # an earlier run's would be mistaken for this one's
         rejects.unlink(missing_ok=True)
-
-
-def duplicates(kept: Kept) -> dict[str, int]:
-    """Ids of more than one record, in order of first appearance, with their numbers."""
-    # 8 bytes a record: enough to know which ids to look at.
-    digests = np.fromiter(map(_digest, kept.entries()), np.uint64, count=kept.count)
-    values, counts = np.unique(digests, return_counts=True)
-    repeated = np.isin(digests, values[counts > 1])
-    if not repeated.any():
-        return {}
-    ids = Counter(entry.id for entry, again in zip(kept.entries(), repeated, strict=True) if again)
-    return {record_id: count for record_id, count in ids.items() if count > 1}
-
-
-def _digest(entry: Entry) -> int:
-    return int.from_bytes(blake2b(entry.id.encode(), digest_size=8).digest(), "little")
 
 
 def _settle(path: Path) -> None:

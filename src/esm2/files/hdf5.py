@@ -3,7 +3,7 @@
     /                     model_name, model_id, weights_sha256, layer, pooling, dtype, ...
     ├── P69905            float32 (D,), or (L, D) for residues
     │                     original_id, sequence_length, description (the header, if it has more);
-    │                     with --long truncated and windows
+    │                     with --long truncated and windows, with --region region
     └── ...
 
 One kind and one layer a file: those who read such files take all of its datasets together. What
@@ -54,7 +54,7 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
     renamed = 0
     numbers: dict[str, int] = {}  # of names that were taken: the last one given
     others: dict[str, list[str]] = {}  # ids that share a dataset with an earlier record
-    with _created(path) as file:
+    with created(path) as file:
         for name, value in _about(kept, meta).items():
             file.attrs[name] = value
         vectors, attributes = _Vectors(file, run.dim), _Attributes()
@@ -62,7 +62,7 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
             key = _key(entry, run.keys)
             if key in file:
                 if run.keys in _BY_SEQUENCE:
-                    others.setdefault(key, []).append(_text(entry.id))
+                    others.setdefault(key, []).append(text(entry.id))
                     continue
                 renamed += 1
                 key = _free(file, key, numbers)
@@ -92,7 +92,7 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[h5py.File]:
+def created(path: Path) -> Iterator[h5py.File]:
     """A new file.
 
     Raises:
@@ -158,7 +158,8 @@ def _about(kept: Kept, meta: Mapping[str, object]) -> dict[str, Any]:
         "weights_sha256": run.weights_sha256,
         "weights_kind": run.weights_kind,
         "layer": run.layers[0],
-        "pooling": "none" if run.include == ("per_token",) else run.include[0],
+        "pooling": run.pooling,
+        **({"region": run.region} if run.region is not None else {}),
         "dtype": run.dtype,
         "long": run.long,
         "max_residues": run.max_residues,
@@ -169,14 +170,16 @@ def _about(kept: Kept, meta: Mapping[str, object]) -> dict[str, Any]:
 
 def _described(kept: Kept, entry: Entry) -> dict[str, str | int]:
     described: dict[str, str | int] = {
-        "original_id": _text(entry.id),
+        "original_id": text(entry.id),
         "sequence_length": entry.length,
     }
     if entry.header != entry.id:
-        described["description"] = _text(entry.header)
+        described["description"] = text(entry.header)
     if kept.run.long != "error":
-        described["truncated"] = entry.used < entry.length
+        described["truncated"] = entry.windows == 1 and entry.length > kept.run.max_residues
         described["windows"] = entry.windows
+    if kept.run.region is not None:
+        described["region"] = entry.region
     return described
 
 
@@ -228,11 +231,12 @@ def _key(entry: Entry, keys: str) -> str:
     name = entry.id
     if keys == "accession" and len(fields := name.split("|")) > 1 and fields[1]:
         name = fields[1]
-    name = _text(name).replace("/", "_")
+    name = text(name).replace("/", "_")
     return "_" if name == "." else name  # HDF5's own name for the group itself
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """As HDF5 can keep it."""
     return value.replace("\0", "_")
 
 

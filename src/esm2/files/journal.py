@@ -28,7 +28,8 @@ import numpy as np
 from esm2.errors import CannotResume, FileError
 from esm2.files import lines
 from esm2.files.place import make_work_directory, refuse_foreign, work_directory
-from esm2.files.run import KINDS, Entry, Run
+from esm2.files.run import Entry, Run
+from esm2.pooling import KINDS
 from esm2.types import Float, Outputs, Record
 
 _JOURNAL = "journal.jsonl"
@@ -119,12 +120,19 @@ class Journal:
     # --- writing -------------------------------------------------------------------------------
 
     def add(
-        self, record: Record, outputs: Outputs, *, length: int, used: int, windows: int
+        self,
+        record: Record,
+        outputs: Outputs,
+        *,
+        length: int,
+        used: int,
+        windows: int,
+        region: str = "",
     ) -> None:
         """Keep the embeddings of a record.
 
         Args:
-            length, used, windows: as in Entry.
+            length, used, windows, region: as in Entry.
 
         Raises:
             FileError: the disk is full, or failed; what was kept before stays.
@@ -153,6 +161,7 @@ class Journal:
                     reason="",
                     size=size,
                     crc=crc,
+                    region=region,
                 )
             )
         self.count += 1
@@ -164,7 +173,7 @@ class Journal:
         Raises:
             FileError: as `add`.
         """
-        text = _as_fasta(record, reason)
+        text = lines.reject_of(record, reason)
         with self._failing():
             _write(self._files[_REJECTS], text)
             self._enter(
@@ -380,15 +389,6 @@ def _whole(entry: Entry, parts: Sequence[tuple[BinaryIO, int]]) -> bool:
                 return False
             crc, left = zlib.crc32(piece, crc), left - len(piece)
     return crc == entry.crc
-
-
-def _as_fasta(record: Record, reason: str) -> bytes:
-    """A record that `fasta.read` reads again with the sequence that it has."""
-    place = f"{record.source}, line" if record.source else "line"
-    header = " ".join(f"{record.header} [{place} {record.line}: {reason}]".split("\n"))
-    indent = " " * record.sequence.startswith((">", ";"))
-    stop = "*" * record.sequence.endswith("*")  # one is removed when it is read
-    return f">{header}\n{indent}{record.sequence}{stop}\n".encode()
 
 
 def _biotrainer(sequence: str) -> str:

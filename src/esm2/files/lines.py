@@ -1,4 +1,4 @@
-"""The lines of a journal: JSON, each with the CRC-32 of itself.
+"""The lines of a journal: JSON, each with the CRC-32 of itself; and those of its rejects, FASTA.
 
     {"esm2 work directory":2,"run":{...},"line_crc":"0b5f21a7"}
     {"line":1,"id":"P69905", ...,"line_crc":"9d0c4e12"}
@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from esm2.files.run import Entry, Run
+from esm2.types import Record
 
 _TITLE = "esm2 work directory"
 _VERSION = 2
@@ -51,6 +52,15 @@ def entry_of(line: bytes) -> Entry | None:
     """The entry of a line; None if it is damaged or not complete."""
     fields = _fields(line)
     return None if fields is None else Entry(**fields)
+
+
+def reject_of(record: Record, reason: str) -> bytes:
+    """A record that `fasta.read` reads again with the sequence that it has."""
+    place = f"{record.source}, line" if record.source else "line"
+    header = " ".join(f"{record.header} [{place} {record.line}: {reason}]".split("\n"))
+    indent = " " * record.sequence.startswith((">", ";"))
+    stop = "*" * record.sequence.endswith("*")  # one is removed when it is read
+    return f">{header}\n{indent}{record.sequence}{stop}\n".encode()
 
 
 def _line(fields: Mapping[str, object]) -> bytes:

@@ -6,10 +6,12 @@
     │                              `ids` would be larger than the rest: each of its cells has room
     │                              for the longest
     ├── lengths          (n,)      int64, residues of each record
-    ├── used, windows    (n,)      int64, what its embedding is of; only with --long
+    ├── used, windows    (n,)      int64, what its embedding is of; used only with --long or
+    │                              --region, windows only with --long
+    ├── regions          (n,)      text, the residues that are pooled; only with --region
     ├── layers           (k,)      int64, ascending, 0 (embedding) .. N (last)
     ├── embeddings       (n, D)    float32, mean over the residues; (n, k, D) for several layers
-    ├── bos_embeddings   (n, D)    float32, the BOS token;          (n, k, D) for several layers
+    ├── max_embeddings, min_embeddings, bos_embeddings     (n, D) or (n, k, D) as well
     ├── per_token_embeddings       float32, (R, D) or (R, k, D): the residues of all records end
     │                              to end
     ├── offsets          (n + 1,)  int64, record i is rows offsets[i]:offsets[i + 1] of those
@@ -27,20 +29,24 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.files.run import KINDS, Entry, Kept
+from esm2.files.run import Entry, Kept
 from esm2.files.stored import Stored, made
+from esm2.pooling import KINDS
 from esm2.types import Float
 
 ARRAY_OF = {
     "mean": "embeddings",
     "bos": "bos_embeddings",
     "per_token": "per_token_embeddings",
+    "max": "max_embeddings",
+    "min": "min_embeddings",
 }
 
 _FLOAT = "<f4"
@@ -57,9 +63,11 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
     longest = max((len(entry.id) for entry in kept.entries()), default=1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         if longest <= _LONGEST_ID:
-            _write_ids(archive, kept, longest)
+            _write_texts(archive, "ids", kept, lambda entry: entry.id)
         else:
             _write_array(archive, "ids_utf8", np.frombuffer(ids_utf8(kept), np.uint8))
+        if kept.run.region is not None:
+            _write_texts(archive, "regions", kept, lambda entry: entry.region)
         _write_arrays(archive, kept, meta)
     if longest <= _LONGEST_ID:
         return []
@@ -83,11 +91,10 @@ def column(kept: Kept, number: Callable[[Entry], int]) -> NDArray[np.int64]:
 
 def numbers(kept: Kept) -> dict[str, NDArray[np.int64]]:
     """The columns of numbers that go with the records."""
-    columns = {"lengths": column(kept, lambda entry: entry.length)}
-    if kept.run.long != "error":
-        columns["used"] = column(kept, lambda entry: entry.used)
-        columns["windows"] = column(kept, lambda entry: entry.windows)
-    return columns
+    names = (name for name in kept.run.columns if name != "region")
+    return {
+        "lengths" if name == "length" else name: column(kept, attrgetter(name)) for name in names
+    }
 
 
 def offsets(kept: Kept) -> NDArray[np.int64]:
@@ -100,10 +107,13 @@ def ids_utf8(kept: Kept) -> bytes:
     return "\n".join(entry.id for entry in kept.entries()).encode()
 
 
-def _write_ids(archive: zipfile.ZipFile, kept: Kept, width: int) -> None:
-    with _member(archive, "ids", f"<U{width}", (kept.count,)) as out:
+def _write_texts(
+    archive: zipfile.ZipFile, name: str, kept: Kept, text: Callable[[Entry], str]
+) -> None:
+    width = max((len(text(entry)) for entry in kept.entries()), default=1)
+    with _member(archive, name, f"<U{width}", (kept.count,)) as out:
         for entry in kept.entries():
-            out.write(entry.id.encode("utf-32-le").ljust(4 * width, b"\0"))
+            out.write(text(entry).encode("utf-32-le").ljust(4 * width, b"\0"))
 
 
 def _write_arrays(archive: zipfile.ZipFile, kept: Kept, meta: Mapping[str, object]) -> None:

@@ -1,6 +1,6 @@
 """OUT.parquet: a row for each record, for pandas, polars, DuckDB and their like.
 
-    id  description  length  [used  windows]  sequence_sha256  embedding
+    id  description  length  [used  windows  region]  sequence_sha256  embedding
 
 `embedding` is a fixed-size list of D float32; with several layers or kinds there is a column for
 each, named mean_33 or bos_33. Compressed with zstd, the numbers split by byte. How it was made is
@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from esm2.files.run import Kept
+from esm2.files.run import VECTORS, Kept, grouped
 from esm2.files.stored import Stored, made
 from esm2.types import Float
 
@@ -29,17 +27,14 @@ _GROUP_BYTES = 1 << 24
 def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
     """Write the file; nothing has to be said about it."""
     run = kept.run
-    vectors = [
-        (kind, layer) for kind in ("mean", "bos") if kind in run.include for layer in run.layers
-    ]
+    vectors = [(kind, layer) for kind in VECTORS if kind in run.include for layer in run.layers]
     names = ["embedding"] if len(vectors) == 1 else [f"{kind}_{layer}" for kind, layer in vectors]
     of_floats = pa.list_(pa.float32(), run.dim)
-    counted = ["length", *(["used", "windows"] if run.long != "error" else [])]
     schema = pa.schema(
         [
             ("id", pa.string()),
             ("description", pa.string()),
-            *((name, pa.int64()) for name in counted),
+            *((name, pa.string() if name == "region" else pa.int64()) for name in run.columns),
             ("sequence_sha256", pa.string()),
             *((name, of_floats) for name in names),
         ],
@@ -53,7 +48,7 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
         use_dictionary=["description"],
         column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in names},
     ) as file:
-        for entries, arrays in _groups(kept, group):
+        for entries, arrays in grouped(kept, group):
             flat = [
                 pa.FixedSizeListArray.from_arrays(
                     pa.array(
@@ -66,23 +61,12 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
             columns = [
                 pa.array([entry.id for entry in entries]),
                 pa.array([entry.header for entry in entries]),
-                *(pa.array([getattr(entry, name) for entry in entries]) for name in counted),
+                *(pa.array([getattr(entry, name) for entry in entries]) for name in run.columns),
                 pa.array([entry.sha256 for entry in entries]),
                 *flat,
             ]
             file.write_table(pa.table(columns, schema=schema))
     return []
-
-
-def _groups(kept: Kept, size: int) -> Iterator[tuple[list[Any], dict[str, Float]]]:
-    """Some records at a time: their entries, and kind -> (records, k, D)."""
-    rows = kept.rows()
-    while group := list(islice(rows, size)):
-        kinds = group[0][1]
-        yield (
-            [entry for entry, _ in group],
-            {kind: np.concatenate([own[kind] for _, own in group]) for kind in kinds},
-        )
 
 
 def read(path: Path) -> Stored:

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
-from esm2.types import BY_LAYER, Float
+import numpy as np
 
-#: The arrays that can be kept of a record, in the order in which files have them.
-KINDS: tuple[str, ...] = BY_LAYER
+from esm2.pooling import KINDS
+from esm2.types import Float
+
+#: Those of which a record has one row.
+VECTORS: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "per_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Run:
         weights_sha256, weights_kind: of the checkpoint, see `types.Decided`.
         device: "cpu" or "cuda".
         dtype: of the arithmetic; what is kept is float32 always.
-        include: kinds, any of KINDS.
+        include: kinds, any of `pooling.KINDS`.
         layers: ascending, 0 (embedding) .. N (last).
         dim: D.
         long: what becomes of records above `max_residues`: "error", "truncate" or "window".
@@ -31,6 +35,7 @@ class Run:
         format: suffix of the file, with its dot.
         keys: what names a dataset in HDF5, see `hdf5.py`.
         shard: which of how many parts, counted from 1, see `shards.py`; None is the whole.
+        region: the residues that are pooled, `Regions.described`; None is all of them.
     """
 
     model: str
@@ -46,6 +51,23 @@ class Run:
     format: str
     keys: str
     shard: tuple[int, int] | None = None
+    region: str | None = None
+
+    @property
+    def pooling(self) -> str:
+        """What became of the rows of the residues, in one word if it is one."""
+        return ",".join("none" if kind == "per_token" else kind for kind in self.include)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The attributes of an Entry that files have beside its id: those that say something."""
+        used = self.long != "error" or self.region is not None
+        return (
+            "length",
+            *(["used"] if used else []),
+            *(["windows"] if self.long != "error" else []),
+            *(["region"] if self.region is not None else []),
+        )
 
     def described(self) -> dict[str, object]:
         """As JSON values."""
@@ -63,6 +85,8 @@ class Run:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "none"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -75,11 +99,12 @@ class Entry:
         id, header: as they were read.
         sha256: of its sequence as written.
         length: residues; 0 where there was no telling.
-        used: residues that the embedding is of; 0 for a reject.
+        used: residues that the embedding is of, those of its region; 0 for a reject.
         windows: pieces in which it was seen; 1 is whole, 0 is a reject.
         key: another name for its dataset, where the run asks for one.
         reason: why it was rejected; empty for one that was kept.
         size, crc: bytes that it has in the work directory, and their CRC-32.
+        region: the residues used, where the run is of regions.
     """
 
     line: int
@@ -93,6 +118,7 @@ class Entry:
     reason: str
     size: int
     crc: int
+    region: str = ""
 
 
 class Kept(Protocol):
@@ -118,3 +144,14 @@ class Kept(Protocol):
     def file(self, name: str) -> Path:
         """That of a kind: all of its rows end to end, little-endian float32; or that with all
         entries ("journal.jsonl") or all rejects ("rejects.fasta")."""
+
+
+def grouped(kept: Kept, size: int) -> Iterator[tuple[list[Entry], dict[str, Float]]]:
+    """Some records at a time: their entries, and kind -> (records, k, D). Not of per_token."""
+    rows = kept.rows()
+    while group := list(islice(rows, size)):
+        kinds = group[0][1]
+        yield (
+            [entry for entry, _ in group],
+            {kind: np.concatenate([own[kind] for _, own in group]) for kind in kinds},
+        )

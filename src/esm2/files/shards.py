@@ -26,7 +26,8 @@ import numpy as np
 from esm2.errors import FileError
 from esm2.files import lines
 from esm2.files.npz import ARRAY_OF
-from esm2.files.run import KINDS, Entry, Run
+from esm2.files.run import Entry, Run
+from esm2.pooling import KINDS
 from esm2.types import Record
 
 Shard = tuple[int, int]

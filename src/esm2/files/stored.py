@@ -32,7 +32,8 @@ class Stored:
         model: slug.
         weights_sha256, weights_kind: of the checkpoint, see `types.Decided`.
         layer: 0 (embedding) .. N (last).
-        pooling: "mean" or "bos".
+        pooling: "mean", "max", "min" or "bos".
+        region: the residues that are pooled; empty for all of them.
         dtype: of the arithmetic.
         dim: D.
         blocks: called with the most records of a block, gives them from the first on.
@@ -44,6 +45,7 @@ class Stored:
     weights_kind: str
     layer: int
     pooling: str
+    region: str
     dtype: str
     dim: int
     blocks: Blocks
@@ -54,8 +56,8 @@ class Stored:
         if self.weights_sha256 != other.weights_sha256:
             mine, theirs = (f"{own.model} ({own.weights_sha256[:12]})" for own in (self, other))
             found.append(f"the weights are {mine} here and {theirs} there")
-        for name in ("layer", "pooling", "dim"):
-            mine, theirs = str(getattr(self, name)), str(getattr(other, name))
+        for name in ("layer", "pooling", "region", "dim"):
+            mine, theirs = (str(getattr(own, name)) or "none" for own in (self, other))
             if mine != theirs:
                 found.append(f"{name} is {mine} here and {theirs} there")
         return found
@@ -91,6 +93,7 @@ def made(path: Path, meta: Mapping[str, Any], dim: int, blocks: Blocks) -> Store
         weights_kind=str(meta["weights_kind"]),
         layer=layers[0],
         pooling=kinds[0],
+        region=str(meta.get("region", "")),
         dtype=str(meta["dtype"]),
         dim=dim,
         blocks=blocks,

@@ -1,6 +1,7 @@
 """OUT.safetensors: the arrays of OUT.npz (`npz.py`), to be mapped into memory.
 
 ids     uint8, UTF-8 text of one id a line:  bytes(t["ids"]).decode().split("\\n")
+regions the same of the residues that are pooled; only with --region
 lengths, layers, embeddings, ...             as in the npz
 __metadata__                                 how it was made
 """
@@ -9,14 +10,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from esm2.files import npz
-from esm2.files.run import KINDS, Kept
+from esm2.files.run import Entry, Kept
 from esm2.files.stored import Stored, made
+from esm2.pooling import KINDS
 from esm2.types import Float
 
 
@@ -28,12 +31,16 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
         **({"offsets": npz.offsets(kept)} if "per_token" in kept.run.include else {}),
     }
     kinds = [kind for kind in KINDS if kind in kept.run.include]
-    ids = sum(len(entry.id.encode()) + 1 for entry in kept.entries()) - 1
+    texts: dict[str, Callable[[Entry], str]] = {"ids": attrgetter("id")}
+    if kept.run.region is not None:
+        texts["regions"] = attrgetter("region")
     parts = {name: ("I64", array.shape, array.nbytes) for name, array in arrays.items()}
     for kind in kinds:
         dims = npz.shape(kept, kind)
         parts[npz.ARRAY_OF[kind]] = ("F32", dims, 4 * int(np.prod(dims)))
-    parts["ids"] = ("U8", (ids,), ids)  # last: the only one of odd length
+    for name, text in texts.items():  # last: only these are of odd length
+        size = sum(len(text(entry).encode()) + 1 for entry in kept.entries()) - 1
+        parts[name] = ("U8", (size,), size)
     with path.open("wb") as file:
         file.write(_header(parts, meta))
         for array in arrays.values():
@@ -41,8 +48,9 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
         for kind in kinds:
             with kept.file(kind).open("rb") as rows:
                 shutil.copyfileobj(rows, file, 1 << 20)
-        for number, entry in enumerate(kept.entries()):
-            file.write(("\n" * bool(number) + entry.id).encode())
+        for text in texts.values():
+            for number, entry in enumerate(kept.entries()):
+                file.write(("\n" * bool(number) + text(entry)).encode())
     return []
 
 

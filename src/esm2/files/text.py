@@ -15,30 +15,28 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from esm2.files.run import KINDS, Entry, Kept, Run
+from esm2.files.run import Entry, Kept, Run
+from esm2.pooling import KINDS
 from esm2.types import Float, Outputs
 
 _WORDS = {
     "mean": ("embeddings", "embedding"),
     "bos": ("bos_embeddings", "embedding"),
     "per_token": ("per_token_embeddings", "embeddings"),
+    "max": ("max_embeddings", "embedding"),
+    "min": ("min_embeddings", "embedding"),
 }
 
 
-def columns(run: Run) -> list[str]:
-    """The columns before the numbers."""
-    return ["id", "length", *(["used", "windows"] if run.long != "error" else [])]
-
-
 def _fields(run: Run, entry: Entry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in columns(run)}
+    return {name: getattr(entry, name) for name in ("id", *run.columns)}
 
 
 def write_csv(path: Path, kept: Kept, _meta: Mapping[str, object]) -> list[str]:
     """Write OUT.csv."""
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow([*columns(kept.run), *(f"e{i}" for i in range(kept.run.dim))])
+        lines.writerow(["id", *kept.run.columns, *(f"e{i}" for i in range(kept.run.dim))])
         for entry, rows in kept.rows():
             (vector,) = rows.values()
             numbers = orjson.dumps(vector.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
@@ -58,15 +56,14 @@ def write_jsonl(path: Path, kept: Kept, _meta: Mapping[str, object]) -> list[str
     return []
 
 
-def json_line(run: Run, record_id: str, numbers: tuple[int, int, int], outputs: Outputs) -> bytes:
+def json_line(run: Run, record_id: str, numbers: Mapping[str, object], outputs: Outputs) -> bytes:
     """One record as soon as it is done.
 
     Args:
-        numbers: its length, and the residues used and windows of its embedding, as in Entry.
+        numbers: its length and what its embedding is of, by their names in Entry.
     """
-    fields = dict(zip(columns(run), (record_id, *numbers), strict=False))
     return _line(
-        fields,
+        {"id": record_id, **{name: numbers[name] for name in run.columns}},
         {kind: getattr(outputs, kind) for kind in KINDS if kind in run.include},
     )
 
