@@ -31,7 +31,7 @@ from benchmarks.speed import machine
 from esm2 import files
 from esm2.catalog import DEMO_SLUG
 from esm2.files import fasta
-from esm2.runtime import DEMO_DIRECTORY
+from esm2.loading import DEMO_DIRECTORY
 from esm2.types import Outputs, Record
 
 ROOT = Path(__file__).parent.parent

@@ -2,7 +2,7 @@
 
     doors          cli  server  client  local
     composition    runtime
-    application    bulk  service  stream
+    application    bulk  loading  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
     core           types  alphabet  arguments  budget  catalog  errors  science  windows  watch
@@ -34,7 +34,7 @@ FLOORS = (
     ),
     ("executors", "engine worker cluster files hub settings tokens verify plots"),
     ("batching", "batcher cache"),
-    ("application", "bulk service stream"),
+    ("application", "bulk loading service stream"),
     ("composition", "runtime"),
     ("doors", "cli server client local __init__"),
 )
@@ -43,11 +43,14 @@ CORE = {room for room, level in LEVEL.items() if level == 0}
 
 #: The arrows along a floor that are meant: the command line starts the server and is, with --url,
 #: its client, or asks a model in this process as a person's own program does (`local`);
-#: `esm2.load` is `local`'s.
-ALONG_A_FLOOR = {("cli", "server"), ("cli", "client"), ("cli", "local"), ("__init__", "local")}
+#: `esm2.load` is `local`'s. An actor of a cluster is a worker's child that lives elsewhere.
+ALONG_A_FLOOR = {
+    *(("cli", "server"), ("cli", "client"), ("cli", "local"), ("__init__", "local")),
+    ("cluster", "worker"),
+}
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
-KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
+KNOW_THE_ENGINE = {"loading.py", "runtime.py", "cli/doctor.py"}
 
 #: Where a foreign package may be imported. The core has numpy and, before Python 3.14, zstd.
 HOMES = {

@@ -12,7 +12,6 @@ with esm2.load("esm2-demo") as model:
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,10 +26,10 @@ from esm2 import bulk, stream
 from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all
 from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
-from esm2.catalog import DEMO_SLUG, find
 from esm2.errors import RequestError
+from esm2.loading import spec
 from esm2.oneprocess import OneProcess
-from esm2.runtime import Spec, custom_spec, open_model, parse_spec
+from esm2.runtime import open_model
 from esm2.science import marginals
 from esm2.science.marginals import Scan, ScanStrategy, Strategy, Work
 from esm2.science.scoring import Double, Guess, check_top_k, guesses
@@ -85,17 +84,6 @@ def opened(name: str | Path, *, device: str, dtype: str) -> Model:
 
 def _say(message: str) -> None:
     print(f"esm2: {message}", file=sys.stderr)
-
-
-def spec(name: str | Path) -> Spec:
-    """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name."""
-    if isinstance(name, str):
-        known = name.lower() == DEMO_SLUG or find(name) is not None
-        if known or not Path(name).exists():
-            return parse_spec(name)
-    path = Path(name).absolute()
-    own = path.name if path.is_dir() else path.stem
-    return custom_spec(re.sub("[^a-z0-9._-]+", "-", own.lower()).strip("-._") or "model", path)
 
 
 class Model(OneProcess):

@@ -17,7 +17,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from esm2.catalog import DEMO_SLUG
@@ -93,6 +100,12 @@ class Settings(BaseSettings):
         le=64,
         description="processes that compute, for each model; of two or more, one is always kept"
         " free of long requests. They share the cores, each has its own copy of the weights",
+    )
+    ray: str = Field(
+        "",
+        description="Ray cluster whose GPUs (or else CPUs) compute, each for every model:"
+        " HOST:PORT of its head, auto for the one that this machine is part of, local to start"
+        " one here",
     )
     dtype: str = Field(
         "auto",
@@ -199,6 +212,13 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("ray")
+    @classmethod
+    def _decides(cls, given: str, info: ValidationInfo) -> str:
+        if given and info.data.get("workers", 1) != 1:
+            raise ValueError("each device of the cluster has one worker: leave workers out")
+        return given
 
     @field_validator("root_path")
     @classmethod

@@ -17,6 +17,7 @@ DEFAULTS = {
     "port": 8000,
     "model": ("esm2-demo",),
     "device": "auto",
+    "ray": "",
     "dtype": "auto",
     "workers": 1,
     "tokens": (),

@@ -55,7 +55,7 @@ def extract(
     from esm2.cli.embed_run import Job, kept
     from esm2.files import fasta as fasta_file
     from esm2.files.fasta import Position
-    from esm2.local import spec
+    from esm2.loading import spec
     from esm2.runtime import open_model
     from esm2.types import Want
 
