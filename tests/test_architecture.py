@@ -1,6 +1,6 @@
 """The rules of the house, read from the source: who imports whom, who knows what, how large.
 
-    doors          cli  server  client  local
+    doors          cli  server  client  local  fleet
     composition    runtime
     application    bulk  loading  service  stream
     batching       batcher  cache
@@ -36,17 +36,18 @@ FLOORS = (
     ("batching", "batcher cache"),
     ("application", "bulk loading service stream"),
     ("composition", "runtime"),
-    ("doors", "cli server client local __init__"),
+    ("doors", "cli server client local fleet __init__"),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 CORE = {room for room, level in LEVEL.items() if level == 0}
 
 #: The arrows along a floor that are meant: the command line starts the server and is, with --url,
 #: its client, or asks a model in this process as a person's own program does (`local`);
-#: `esm2.load` is `local`'s. An actor of a cluster is a worker's child that lives elsewhere.
+#: `esm2.load` is `local`'s. An actor of a cluster is a worker's child that lives elsewhere;
+#: the fleet is the server's app before replicas.
 ALONG_A_FLOOR = {
     *(("cli", "server"), ("cli", "client"), ("cli", "local"), ("__init__", "local")),
-    ("cluster", "worker"),
+    *(("cluster", "worker"), ("fleet", "server")),
 }
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
@@ -60,14 +61,14 @@ HOMES = {
     "_typeshed": {"files"},
     "torch": {"engine"},
     "safetensors": {"engine"},
-    "ray": {"cluster"},
+    "ray": {"cluster", "fleet"},
     "sqlalchemy": {"tokens"},
     "limits": {"tokens"},
     "redis": {"tokens", "cache"},
     "pydantic": {"settings", "server"},
     "pydantic_core": {"server"},
     "pydantic_settings": {"settings"},
-    "fastapi": {"server"},
+    "fastapi": {"server", "fleet"},
     "fastapi_swagger": {"server"},
     "starlette": {"server", "cli"},
     "prometheus_client": {"server"},

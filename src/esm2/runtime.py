@@ -215,8 +215,10 @@ def open_runtime(
     on_fetch: Callable[[str], None],
     watch: Watch = nobody,
     meanwhile: Callable[[], None] = lambda: None,
+    *,
+    demo: bool = True,
 ) -> Iterator[Runtime]:
-    """Load every model that the settings name, and esm2-demo, which is always there.
+    """Load every model that the settings name.
 
     Each engine runs in a process of its own, `settings.workers` of them for each model; or, with
     `settings.ray`, on each device of a cluster.
@@ -225,12 +227,13 @@ def open_runtime(
         on_fetch: told each line about what is fetched.
         watch: told of each forward pass and each restart.
         meanwhile: called while the models load.
+        demo: whether esm2-demo is there also if it is not named.
 
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
     specs = [parse_spec(text) for text in settings.model]
-    if DEMO_SLUG not in (spec.slug for spec in specs):
+    if demo and DEMO_SLUG not in (spec.slug for spec in specs):
         specs.append(Spec(DEMO_SLUG, None))
     for spec in specs:
         if sum(spec.slug == other.slug for other in specs) > 1:
@@ -281,6 +284,25 @@ def open_runtime(
             )
             services[decided.slug].warm_up()
         yield Runtime(settings, services, memory // 2, batchers, book, cache)
+
+
+@contextmanager
+def open_front(
+    settings: Settings, services: Callable[[Cache | None], dict[str, Service]]
+) -> Iterator[Runtime]:
+    """A runtime whose models compute elsewhere.
+
+    Args:
+        services: made with the cache of results, by slug.
+
+    Raises:
+        SettingsError, MissingExtra.
+    """
+    with ExitStack() as stack:
+        book = _open_book(settings.token_database, stack)
+        cache = _open_cache(settings)
+        memory = settings.memory_mb << 20 or budget.free_bytes()
+        yield Runtime(settings, services(cache), memory // 2, {}, book, cache)
 
 
 def _open_cache(settings: Settings) -> Cache | None:
