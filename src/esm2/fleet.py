@@ -26,7 +26,6 @@ from ray.serve.handle import DeploymentHandle
 
 from esm2 import settings
 from esm2.cache import Cache
-from esm2.catalog import DEMO_SLUG
 from esm2.errors import (
     DeadlineExceeded,
     EngineCrashed,
@@ -35,7 +34,7 @@ from esm2.errors import (
     Overloaded,
     SettingsError,
 )
-from esm2.loading import parse_spec
+from esm2.loading import parse_specs
 from esm2.runtime import open_front, open_runtime
 from esm2.server.app import create_app
 from esm2.service import Service
@@ -48,6 +47,8 @@ _QUEUED = 4096
 _ANSWER = 6.0
 # How often a request is computed whose replica is lost each time.
 _TRIES = 3
+#: Only the front knows tokens, and keeps results.
+_FRONTS = {"host": "127.0.0.1", "token_database": "", "cache_mb": 0, "cache_url": ""}
 #: What Ray Serve decides.
 _NOT_OURS = ("port", "uds", "ray", "workers", "admin_port", "drain_seconds", "grace_seconds")
 
@@ -64,13 +65,11 @@ def app(args: Mapping[str, Any]) -> serve.Application:
         SettingsError, UnknownModel: they cannot be.
     """
     chosen = _settings(args)
-    models = {parse_spec(text).slug: text for text in chosen.model}
-    models.setdefault(DEMO_SLUG, DEMO_SLUG)
     deployment: Any = serve.deployment
     several = deployment(max_ongoing_requests=_ONGOING, max_queued_requests=_QUEUED)
     behind = {
-        slug: several(_Model).options(name=slug).bind(dict(args), text)
-        for slug, text in models.items()
+        spec.slug: several(_Model).options(name=spec.slug).bind(dict(args), str(spec))
+        for spec in parse_specs(chosen.model)
     }
     front = deployment(max_ongoing_requests=_QUEUED)(_Front).options(name="front")
     return cast("serve.Application", front.bind(dict(args), behind))
@@ -89,7 +88,7 @@ class _Model:
 
     def __init__(self, args: Mapping[str, Any], text: str) -> None:
         self._opened = ExitStack()
-        chosen = _settings({**args, "model": [text]})
+        chosen = _settings({**args, **_FRONTS, "model": [text]})
         runtime = self._opened.enter_context(open_runtime(chosen, print, demo=False))
         (self._service,) = runtime.services.values()
 
@@ -166,8 +165,13 @@ class _Elsewhere(Service):
 
     async def probe(self) -> None:
         """Serve asks each replica for its known answer, and replaces one that has not got it."""
-        async with asyncio.timeout(_ANSWER):
-            await self._handle.decided.remote()
+        try:
+            async with asyncio.timeout(_ANSWER):
+                await self._handle.decided.remote()
+        except BackPressureError:
+            pass  # who is busy is ready
+        except (TimeoutError, RayActorError, RayServeException) as error:
+            raise ModelUnavailable(self.decided.slug, "no replica of it answers") from error
 
 
 def _nothing(*_: Any, **__: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,9 @@ class Spec:
     slug: str
     path: Path | None
 
+    def __str__(self) -> str:
+        return self.slug if self.path is None else f"{self.slug}={self.path}"
+
 
 def parse_spec(text: str) -> Spec:
     """Read `SLUG` or `SLUG=PATH`.
@@ -54,6 +57,24 @@ def parse_spec(text: str) -> Spec:
     if not path or not name.strip():
         raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH", "model")
     return custom_spec(name, Path(path))
+
+
+def parse_specs(texts: Iterable[str], *, demo: bool = True) -> list[Spec]:
+    """The models of a server.
+
+    Args:
+        demo: whether esm2-demo is there also if it is not named.
+
+    Raises:
+        UnknownModel, SettingsError: as `parse_spec`, or one is named twice.
+    """
+    specs = [parse_spec(text) for text in texts]
+    if demo and DEMO_SLUG not in (spec.slug for spec in specs):
+        specs.append(Spec(DEMO_SLUG, None))
+    for spec in specs:
+        if sum(spec.slug == other.slug for other in specs) > 1:
+            raise SettingsError(f"model {spec.slug} is named twice", "model")
+    return specs
 
 
 def custom_spec(name: str, path: Path) -> Spec:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from esm2 import budget
 from esm2.batcher import Batcher, Budget
 from esm2.cache import Cache, MemoryCache, RedisCache
-from esm2.catalog import DEMO_SLUG, canonical
+from esm2.catalog import canonical
 from esm2.errors import MissingExtra, ModelNotServed, SettingsError
-from esm2.loading import Load, Spec, checkpoint_path, parse_spec, say_unused
+from esm2.loading import Load, Spec, checkpoint_path, parse_spec, parse_specs, say_unused
 from esm2.service import Allowance, Service
 from esm2.settings import Settings
 from esm2.types import Decided, Executor, Outputs
@@ -93,7 +93,7 @@ def open_on_ray(
 
     Args:
         address: of the cluster, as `cluster.connected` takes it.
-        say: told each line about where it runs and what of a checkpoint is not used.
+        say: told each line about what of a checkpoint is not used.
 
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
@@ -104,8 +104,6 @@ def open_on_ray(
         workers = _start_on_ray(stack, places, Load(spec, device, dtype, pack_tokens))
         decided = _decided(workers, places)
         say_unused(decided, say)
-        machines = len({place.node for place in places})
-        say(f"Ray at {address} computes; devices: {len(places)}, machines: {machines}")
         # Whoever submits bounds what waits.
         batcher = _batcher(workers, decided, Budget(pack_tokens, sys.maxsize), nobody)
         stack.callback(batcher.close, drain=False)
@@ -232,12 +230,7 @@ def open_runtime(
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
-    specs = [parse_spec(text) for text in settings.model]
-    if demo and DEMO_SLUG not in (spec.slug for spec in specs):
-        specs.append(Spec(DEMO_SLUG, None))
-    for spec in specs:
-        if sum(spec.slug == other.slug for other in specs) > 1:
-            raise SettingsError(f"model {spec.slug} is named twice", "model")
+    specs = parse_specs(settings.model, demo=demo)
     with ExitStack() as stack:
         book = _open_book(settings.token_database, stack)
         places = _connect(stack, settings.ray, settings.device, len(specs)) if settings.ray else []

@@ -208,11 +208,13 @@ class Job:
             rejects = files.rejects_path(output)
             note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
         odd = self.oddities.told()
+        engines = self.served.executors
+        where = decided.device if engines == 1 else f"{engines} x {decided.device}"
         if journal.rejected or odd or not self.quiet:
             say(
                 f"{output}: {counted(journal.count, 'record')},"
                 f" {counted(journal.residues, 'residue')}{speed},"
-                f" {decided.slug} on {decided.device}, {decided.dtype}{note}{odd}"
+                f" {decided.slug} on {where}, {decided.dtype}{note}{odd}"
             )
         if not journal.rejected:
             return 0
