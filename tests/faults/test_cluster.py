@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from esm2 import budget
 from esm2.alphabet import tokenize
 from esm2.batcher import Batcher, Budget
 from esm2.catalog import DEMO_SLUG
+from esm2.errors import SettingsError
 from esm2.loading import Load, parse_spec
 from esm2.runtime import open_model
 from esm2.types import ForwardRequest, Want
@@ -69,3 +71,19 @@ def test_two_machines_give_every_bit_of_one_engine_also_when_one_dies_in_mid_bat
     for worker in workers:
         worker.close()
     assert "engine.crashed" in {one.failed for one in passes if isinstance(one, Pass)}
+
+
+def test_machines_that_compute_otherwise_are_refused_by_name_and_threads_do_not_matter(cluster):
+    with open_model(DEMO_SLUG, device="cpu") as here:
+        one = here.decided
+    cluster.alike([("a", one), ("b", replace(one, threads=one.threads + 1))])
+    with pytest.raises(SettingsError, match=f"on b kernel is other and was {one.kernel} on a; "):
+        cluster.alike([("a", one), ("b", replace(one, kernel="other"))])
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"), [("cuda", "has no GPU"), ("cuda:1", "auto, cpu or cuda; 'cuda:1' is")]
+)
+def test_a_device_that_a_cluster_has_not_is_refused(cluster, device, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        cluster.places(device)

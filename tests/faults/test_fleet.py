@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from esm2.catalog import DEMO_SLUG
+from esm2.errors import SettingsError
 from tests.services import free_port, until
 from tests.wire.server import serving
 
@@ -99,6 +100,22 @@ def replicas():
 
 def parent(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ({"port": 80}, "port is not for Ray Serve"),
+        ({"modle": "x"}, "modle is not for Ray Serve"),
+        ({"model": [DEMO_SLUG]}, "there are no tokens"),
+        ({"model": [DEMO_SLUG] * 2, "host": "127.0.0.1"}, "named twice"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_a_sentence(fleet, args, sentence):
+    from esm2.fleet import app
+
+    with pytest.raises(SettingsError, match=sentence):
+        app(args)
 
 
 def test_a_killed_replica_loses_no_request_and_every_answer_is_that_of_one_server(fleet, expected):
