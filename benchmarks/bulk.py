@@ -38,7 +38,7 @@ from esm2 import files
 from esm2.alphabet import TOKENS
 from esm2.catalog import DEMO_SLUG
 from esm2.files import fasta
-from esm2.runtime import DEMO_DIRECTORY
+from esm2.loading import DEMO_DIRECTORY
 from esm2.types import Outputs, Record
 
 ROOT = Path(__file__).parent.parent

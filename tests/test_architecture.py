@@ -1,12 +1,12 @@
 """The rules of the house, read from the source: who imports whom, who knows what, how large.
 
-    doors          cli  server  client  loading  local
+    doors          cli  server  client  local  opening  fleet
     composition    runtime
-    application    bulk  service  stream
+    application    bulk  loading  service  stream
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
     core           types  alphabet  arguments  budget  catalog  errors  science  windows  watch
-                   fairqueue  numerics  hosts  oddities  oneprocess  bar  pooling
+                   fairqueue  numerics  hosts  kubernetes  oddities  oneprocess  bar  pooling
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,28 +29,30 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet arguments bar budget catalog errors fairqueue hosts numerics oddities"
-        " oneprocess pooling science watch windows",
+        "types alphabet arguments bar budget catalog errors fairqueue hosts kubernetes numerics"
+        " oddities oneprocess pooling science watch windows",
     ),
     ("executors", "engine worker cluster files hub settings tokens verify plots"),
     ("batching", "batcher cache"),
-    ("application", "bulk service stream"),
+    ("application", "bulk loading service stream"),
     ("composition", "runtime"),
-    ("doors", "cli server client loading local __init__"),
+    ("doors", "cli server client local opening fleet __init__"),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 CORE = {room for room, level in LEVEL.items() if level == 0}
 
 #: The arrows along a floor that are meant: the command line starts the server and is, with --url,
 #: its client, or asks a model in this process as a person's own program does (`esm2.load`, which
-#: is `loading`'s, gives a `local.Model`).
+#: is `opening`'s, gives a `local.Model`). An actor of a cluster is a worker's child that lives
+#: elsewhere; the fleet is the server's app before replicas.
 ALONG_A_FLOOR = {
-    *(("cli", other) for other in ("server", "client", "loading", "local")),
-    *(("__init__", "loading"), ("__init__", "local"), ("loading", "local")),
+    *(("cli", other) for other in ("server", "client", "opening", "local")),
+    *(("__init__", "opening"), ("__init__", "local"), ("opening", "local")),
+    *(("cluster", "worker"), ("fleet", "server")),
 }
 
 #: Who loads the engine, and the command that tells what it could do on this machine.
-KNOW_THE_ENGINE = {"runtime.py", "cli/doctor.py"}
+KNOW_THE_ENGINE = {"loading.py", "runtime.py", "cli/doctor.py"}
 
 #: Where a foreign package may be imported. The core has numpy and, before Python 3.14, zstd.
 HOMES = {
@@ -60,14 +62,14 @@ HOMES = {
     "_typeshed": {"files"},
     "torch": {"engine"},
     "safetensors": {"engine"},
-    "ray": {"cluster"},
+    "ray": {"cluster", "fleet"},
     "sqlalchemy": {"tokens"},
     "limits": {"tokens"},
     "redis": {"tokens", "cache"},
     "pydantic": {"settings", "server"},
     "pydantic_core": {"server"},
     "pydantic_settings": {"settings"},
-    "fastapi": {"server"},
+    "fastapi": {"server", "fleet"},
     "fastapi_swagger": {"server"},
     "starlette": {"server", "cli"},
     "prometheus_client": {"server"},

@@ -13,8 +13,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from esm2.loading import load
     from esm2.local import Model
+    from esm2.opening import load
 
 __version__ = version("esm2")
 __all__ = ["Model", "__version__", "load"]
@@ -22,9 +22,9 @@ __all__ = ["Model", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Model", "load"):
-        from esm2 import loading
+        from esm2 import opening
 
-        return getattr(loading, name)
+        return getattr(opening, name)
     raise AttributeError(f"module 'esm2' has no attribute {name!r}")
 
 

@@ -1,26 +1,27 @@
 """The composition root: settings -> engines -> batchers -> services.
 
-The only module that knows the engine and the doors. Everything is built here, once, and closed
+Everything is built here, once, and closed
 here; nothing is global.
 """
 
 from __future__ import annotations
 
-import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from esm2 import budget, hub
+from esm2 import budget
 from esm2.batcher import Batcher, Budget
 from esm2.cache import Cache, MemoryCache, RedisCache
-from esm2.catalog import DEMO_SLUG, canonical, find
-from esm2.errors import CheckpointError, MissingExtra, ModelNotServed, SettingsError
+from esm2.catalog import canonical
+from esm2.errors import MissingExtra, ModelNotServed, SettingsError
+from esm2.loading import Load, Spec, checkpoint_path, parse_spec, parse_specs, say_unused
 from esm2.service import Allowance, Service
 from esm2.settings import Settings
 from esm2.types import Decided, Executor, Outputs
@@ -28,84 +29,8 @@ from esm2.watch import Watch, nobody
 from esm2.worker import Worker
 
 if TYPE_CHECKING:
-    from esm2.engine.engine import Engine
+    from esm2.cluster import Place
     from esm2.tokens.book import TokenBook
-
-DEMO_DIRECTORY = Path(__file__).parent / "demo"
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """A model as a person names it: SLUG, or SLUG=PATH.
-
-    Attributes:
-        slug: the name it answers under.
-        path: of the checkpoint; None for one that the catalog or the package knows.
-    """
-
-    slug: str
-    path: Path | None
-
-
-def parse_spec(text: str) -> Spec:
-    """Read `SLUG` or `SLUG=PATH`.
-
-    Raises:
-        UnknownModel: a slug without a path that nobody knows.
-        SettingsError: not of that form, a path alone, or esm2-demo with another checkpoint.
-    """
-    name, given, path = text.partition("=")
-    if not given:
-        if find(name) is None and (name.startswith(("/", ".", "~")) or Path(name).exists()):
-            raise SettingsError(
-                f"{name!r} is a path; spell it SLUG=PATH, with a name of your choice, as in"
-                f" my-model={name}"
-            )
-        return Spec(canonical(name), None)
-    if not path or not name.strip():
-        raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH", "model")
-    return custom_spec(name, Path(path))
-
-
-def custom_spec(name: str, path: Path) -> Spec:
-    """A checkpoint at a path, under a name that can stand in a URL.
-
-    Raises:
-        SettingsError: the name cannot, or is esm2-demo's.
-    """
-    official = find(name)
-    slug = official.slug if official else name.strip().lower()
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", slug):
-        raise SettingsError(
-            f"{name!r} cannot be a slug: use letters, digits, '.', '_' and '-', as in my-slug=PATH",
-            "model",
-        )
-    if slug == DEMO_SLUG:
-        raise SettingsError(
-            f"{DEMO_SLUG} is the checkpoint inside the package; use another slug", "model"
-        )
-    return Spec(slug, path.expanduser())
-
-
-def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
-    """Where the weights of a model are; fetched, and said so, when they are not here.
-
-    What is in the cache already is never changed: that is for `esm2 fetch`.
-
-    Raises:
-        HubError: they are not here and could not be fetched, or a file is not the published one.
-    """
-    if spec.path is not None:
-        return spec.path
-    if spec.slug == DEMO_SLUG:
-        return DEMO_DIRECTORY
-    checkpoint = find(spec.slug)
-    assert checkpoint is not None, "canonical() returned a slug that is not in the catalog"
-    if found := hub.locate(checkpoint):
-        hub.refuse_changed(checkpoint, found)
-        return found
-    on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
-    return hub.fetch(checkpoint, on_fetch, mend=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +40,12 @@ class Served:
     Attributes:
         decided: what it is and how it runs.
         submit: queue one request; concurrent requests share forward passes.
+        executors: how many passes are computed at once.
     """
 
     decided: Decided
     submit: Callable[..., Future[Outputs]]
+    executors: int = 1
 
 
 @contextmanager
@@ -143,10 +70,8 @@ def open_model(
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
     spec = parse_spec(model) if isinstance(model, str) else model
-    path = checkpoint_path(spec, on_fetch)
-    engine = _Load(path, spec.slug, device, dtype, pack_tokens)()
-    _refuse_pretence(spec, path, engine.decided)
-    _say_unused(engine.decided, on_fetch)
+    engine = Load(spec, device, dtype, pack_tokens, checkpoint_path(spec, on_fetch))()
+    say_unused(engine.decided, on_fetch)
     batcher = _batcher([engine.run], engine.decided, Budget(pack_tokens, queue_tokens), nobody)
     try:
         yield Served(engine.decided, batcher.submit)
@@ -154,56 +79,74 @@ def open_model(
         batcher.close(drain=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Load:
-    """Loads an engine, in this process or in another one: it can be pickled.
+@contextmanager
+def open_on_ray(
+    address: str,
+    model: str | Spec,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    pack_tokens: int = Settings.model_fields["pack_tokens"].default,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Served]:
+    """As `open_model`, on every device of a Ray cluster; this process needs no torch.
 
-    Attributes:
-        share: how many engines share the cores of the machine.
+    Args:
+        address: of the cluster, as `cluster.connected` takes it.
+        say: told each line about what of a checkpoint is not used.
+
+    Raises:
+        UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
-
-    path: Path
-    slug: str
-    device: str
-    dtype: str
-    pack_tokens: int
-    share: int = 1
-
-    def __call__(self) -> Engine:
-        try:
-            from esm2.engine.engine import Engine
-        except ModuleNotFoundError as error:
-            raise MissingExtra(error.name or "torch", "torch") from error
-        return Engine.load(
-            self.path,
-            self.slug,
-            device=self.device,
-            dtype=self.dtype,
-            pack_tokens=self.pack_tokens,
-            share=self.share,
-        )
+    spec = parse_spec(model) if isinstance(model, str) else model
+    with ExitStack() as stack:
+        places = _connect(stack, address, device, 1)
+        workers = _start_on_ray(stack, places, Load(spec, device, dtype, pack_tokens))
+        decided = _decided(workers, places)
+        say_unused(decided, say)
+        # Whoever submits bounds what waits.
+        batcher = _batcher(workers, decided, Budget(pack_tokens, sys.maxsize), nobody)
+        stack.callback(batcher.close, drain=False)
+        for worker in workers:
+            stack.callback(worker.close)
+        yield Served(decided, batcher.submit, len(workers))
 
 
-def _refuse_pretence(spec: Spec, path: Path, decided: Decided) -> None:
-    """Nothing answers under an official name that can only be a mistake (decision 2)."""
-    official = find(spec.slug)
-    if official and official.shape != decided.shape:
-        raise CheckpointError(
-            path, f"has {decided.shape}, but {spec.slug} has {official.shape}; give it another slug"
-        )
-    if spec.path is None and decided.weights_kind == "custom":
-        raise CheckpointError(
-            path,
-            f"its weights (sha256 {decided.weights_sha256}) are not the published ones of"
-            f" {spec.slug}; run `esm2 fetch {spec.slug}`, or serve them under a name of their own",
-        )
+def _connect(stack: ExitStack, address: str, device: str, share: int) -> list[Place]:
+    """The places of a Ray cluster, of which this process is a driver until the stack ends."""
+    try:
+        from esm2 import cluster
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "ray", "ray") from error
+    stack.enter_context(cluster.connected(address))
+    return cluster.places(device, share)
 
 
-def _say_unused(decided: Decided, say: Callable[[str], None]) -> None:
-    """What is in a checkpoint and left out of its answers, once for each model."""
-    if decided.unused:
-        head = "" if decided.logits else "; without a language head it gives no logits"
-        say(f"{decided.slug}: its checkpoint has tensors that are not used: {decided.unused}{head}")
+def _start_on_ray(
+    stack: ExitStack, places: Sequence[Place], load: Load, **how: Any
+) -> list[Worker]:
+    """A worker at each place, which loads now; closed with the stack."""
+    from esm2 import cluster
+
+    if load.spec.path:  # the directory of this process is not that of theirs
+        load = replace(load, spec=Spec(load.spec.slug, load.spec.path.absolute()))
+    workers = []
+    for place in places:
+        worker = Worker(load, load.spec.slug, start=cluster.starting(place), **how)
+        stack.callback(worker.close)
+        workers.append(worker)
+    return workers
+
+
+def _decided(workers: Sequence[Worker], places: Sequence[Place] = ()) -> Decided:
+    """What the engines of workers are; waits until all have loaded."""
+    decided = [worker.decided for worker in workers]
+    if places:
+        from esm2 import cluster
+
+        machines = (place.machine for place in places)
+        cluster.alike(list(zip(machines, decided, strict=True)))
+    return decided[0]
 
 
 def _batcher(
@@ -272,56 +215,60 @@ def open_runtime(
     on_fetch: Callable[[str], None],
     watch: Watch = nobody,
     meanwhile: Callable[[], None] = lambda: None,
+    *,
+    demo: bool = True,
 ) -> Iterator[Runtime]:
-    """Load every model that the settings name, and esm2-demo, which is always there.
+    """Load every model that the settings name.
 
-    Each engine runs in a process of its own, `settings.workers` of them for each model.
+    Each engine runs in a process of its own, `settings.workers` of them for each model; or, with
+    `settings.ray`, on each device of a cluster.
 
     Args:
         on_fetch: told each line about what is fetched.
         watch: told of each forward pass and each restart.
         meanwhile: called while the models load.
+        demo: whether esm2-demo is there also if it is not named.
 
     Raises:
         UnknownModel, SettingsError, CheckpointError, HubError, MissingExtra.
     """
-    specs = [parse_spec(text) for text in settings.model]
-    if DEMO_SLUG not in (spec.slug for spec in specs):
-        specs.append(Spec(DEMO_SLUG, None))
-    for spec in specs:
-        if sum(spec.slug == other.slug for other in specs) > 1:
-            raise SettingsError(f"model {spec.slug} is named twice", "model")
+    specs = parse_specs(settings.model, demo=demo)
     with ExitStack() as stack:
         book = _open_book(settings.token_database, stack)
+        places = _connect(stack, settings.ray, settings.device, len(specs)) if settings.ray else []
+        how: dict[str, Any] = {"hung_seconds": settings.hung_seconds, "watch": watch}
+        computing = (settings.device, settings.dtype, settings.pack_tokens)
         started = [
-            (spec, *_start_workers(stack, spec, settings, on_fetch, watch)) for spec in specs
+            _start_on_ray(stack, places, Load(spec, *computing), **how)
+            if places
+            else _start_workers(stack, spec, settings, on_fetch, **how)
+            for spec in specs
         ]
         meanwhile()
         batchers: dict[str, Batcher] = {}
         models: list[tuple[Decided, int]] = []
         limits = Budget(settings.pack_tokens, settings.queue_tokens, settings.max_wait_seconds)
-        for spec, path, workers in started:
-            for worker in workers:
-                _refuse_pretence(spec, path, worker.decided)
-            decided = workers[0].decided
-            _say_unused(decided, on_fetch)
+        for workers in started:
+            decided = _decided(workers, places)
+            say_unused(decided, on_fetch)
             batcher = _batcher(workers, decided, limits, watch)
             stack.callback(batcher.close, drain=False)
             for worker in workers:
                 # Before its batcher: what it computes now is for nobody, and may never end.
                 stack.callback(worker.close)
-            batchers[spec.slug] = batcher
+            batchers[decided.slug] = batcher
             models.append((decided, len(workers)))
         # Half of the memory is for forward passes, all of which may happen at once; half for what
-        # they gave and what is on its way to callers.
+        # they gave and what is on its way to callers. On Ray, passes have that of other machines.
         memory = settings.memory_mb << 20 or budget.free_bytes()
         passes = sum(workers for _, workers in models)
+        room = min((place.memory for place in places), default=memory // 2 // passes)
         cache = _open_cache(settings)
         services = {}
         for decided, _ in models:
             batcher = batchers[decided.slug]
             bounded = decided.device == "cpu"  # elsewhere the memory model was not measured
-            allowance = Allowance(memory // 2 // passes if bounded else None, settings.max_residues)
+            allowance = Allowance(room if bounded else None, settings.max_residues)
             services[decided.slug] = Service(
                 decided,
                 batcher.submit,
@@ -333,11 +280,30 @@ def open_runtime(
             services[decided.slug].warm_up()
 
         def tell() -> None:
-            for _, _, workers in started:
+            for workers in started:
                 for worker in workers:
                     worker.tell()
 
         yield Runtime(settings, services, memory // 2, batchers, book, cache, tell=tell)
+
+
+@contextmanager
+def open_front(
+    settings: Settings, services: Callable[[Cache | None], dict[str, Service]]
+) -> Iterator[Runtime]:
+    """A runtime whose models compute elsewhere.
+
+    Args:
+        services: made with the cache of results, by slug.
+
+    Raises:
+        SettingsError, MissingExtra.
+    """
+    with ExitStack() as stack:
+        book = _open_book(settings.token_database, stack)
+        cache = _open_cache(settings)
+        memory = settings.memory_mb << 20 or budget.free_bytes()
+        yield Runtime(settings, services(cache), memory // 2, {}, book, cache)
 
 
 def _open_cache(settings: Settings) -> Cache | None:
@@ -371,17 +337,17 @@ def _start_workers(
     spec: Spec,
     settings: Settings,
     on_fetch: Callable[[str], None],
-    watch: Watch,
-) -> tuple[Path, list[Worker]]:
-    """Where the weights of a model are, and its workers, which load now; closed with the stack."""
+    **how: Any,
+) -> list[Worker]:
+    """The workers of a model, which load now; closed with the stack."""
     path = checkpoint_path(spec, on_fetch)
     devices = [name.strip() for name in settings.device.split(",")]
     count = max(settings.workers, len(devices))
     workers = []
     for index in range(count):
         device = devices[index % len(devices)]
-        load = _Load(path, spec.slug, device, settings.dtype, settings.pack_tokens, count)
-        worker = Worker(load, spec.slug, hung_seconds=settings.hung_seconds, watch=watch)
+        load = Load(spec, device, settings.dtype, settings.pack_tokens, path, count)
+        worker = Worker(load, spec.slug, **how)
         stack.callback(worker.close)
         workers.append(worker)
-    return path, workers
+    return workers

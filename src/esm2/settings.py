@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from esm2 import kubernetes
 from esm2.catalog import DEMO_SLUG
 from esm2.errors import SettingsError
 from esm2.hosts import is_loopback
@@ -38,19 +39,6 @@ _HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 #: Settings that close a server: a blank one is a variable that was to be filled in.
 _NEVER_BLANK = ("tokens", "token_database")
 _OR = "fill it in, or unset it"
-
-_PORT = r"(tcp|udp|sctp)://\S+:\d+"
-#: What Kubernetes names after a Service -> what it writes there. ESM2_PORT is one of ours, too.
-_KUBERNETES = {
-    "SERVICE_HOST": r"[0-9a-fA-F.:]+",
-    "SERVICE_PORT(_[A-Z0-9_]+)?": r"\d+",
-    "PORT": _PORT,
-    r"PORT_\d+_(TCP|UDP|SCTP)": _PORT,
-    r"PORT_\d+_(TCP|UDP|SCTP)_PROTO": "tcp|udp|sctp",
-    r"PORT_\d+_(TCP|UDP|SCTP)_PORT": r"\d+",
-    r"PORT_\d+_(TCP|UDP|SCTP)_ADDR": r"[0-9a-fA-F.:]+",
-}
-
 
 #: Of one item of score: every substitution of 1,000 residues.
 MOST_SUBSTITUTIONS = 20_000
@@ -111,6 +99,12 @@ class Settings(BaseSettings):
         le=64,
         description="processes that compute, for each model; of two or more, one is always kept"
         " free of long requests. They share the cores, each has its own copy of the weights",
+    )
+    ray: str = Field(
+        "",
+        description="Ray cluster whose GPUs (or else CPUs) compute, each for every model:"
+        " HOST:PORT of its head, auto for the one that this machine is part of, local to start"
+        " one here",
     )
     dtype: str = Field(
         "auto",
@@ -231,6 +225,13 @@ class Settings(BaseSettings):
         mib = math.ceil(items * (item + _BYTES_A_LABEL) / (1 << 20))
         return given or min(mib, _MOST_BODY) << 20
 
+    @field_validator("ray")
+    @classmethod
+    def _decides(cls, given: str, info: ValidationInfo) -> str:
+        if given and info.data.get("workers", 1) != 1:
+            raise ValueError("each device of the cluster has one worker: leave workers out")
+        return given
+
     @field_validator("root_path")
     @classmethod
     def _path(cls, given: str) -> str:
@@ -310,7 +311,9 @@ def load(flags: Mapping[str, Any], say: Callable[[str], None] = lambda _: None) 
         SettingsError: one sentence that names every flag or variable that is wrong.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    ignored = sorted(name for name, value in os.environ.items() if _of_kubernetes(name, value))
+    ignored = sorted(
+        name for name, own in os.environ.items() if kubernetes.sets(name, own, _PREFIX)
+    )
     if ignored:
         say(f"ignoring {', '.join(ignored)}, which Kubernetes sets beside a Service of that name")
     for name, value in os.environ.items():
@@ -349,20 +352,6 @@ def origin(name: str, flags: Mapping[str, Any]) -> str:
 
 def _variable(name: str) -> str:
     return _PREFIX + name.upper()
-
-
-def _of_kubernetes(name: str, value: str) -> bool:
-    """Whether a variable is one that every pod beside a Service called esm2 or esm2-... has.
-
-    Source: kubernetes.io/docs/concepts/services-networking/service, Environment variables.
-    """
-    name = name.upper()
-    if not name.startswith(_PREFIX):
-        return False
-    return any(
-        re.search(f"(^|_){known}$", name.removeprefix(_PREFIX)) and re.fullmatch(of, value)
-        for known, of in _KUBERNETES.items()
-    )
 
 
 def token_database(flag: str | None) -> str:

@@ -10,7 +10,7 @@ A local engine, an engine in another process and a function in a test are values
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import numpy as np
@@ -280,6 +280,17 @@ class Decided:
     def whole_pass(self) -> Want:
         """The cheapest output for which everything of the model has to compute."""
         return Want(logits=True) if self.logits else Want((self.shape.layers,), mean=True)
+
+    def unlike(self, other: Decided) -> str:
+        """In what another engine is not this one, "kernel is X and was Y"; empty if in nothing.
+
+        How many threads compute changes no number.
+        """
+        names = (field.name for field in fields(self) if field.name != "threads")
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return next(
+            (f"{name} is {own} and was {was}" for name, own, was in pairs if own != was), ""
+        )
 
     def check(self, want: Want) -> None:
         """Refuse what the checkpoint has no head for.

@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import esm2
-from esm2 import alphabet, runtime
+from esm2 import alphabet, loading, runtime
 from esm2.catalog import DEMO_SLUG
 from esm2.numerics import MORE
 from esm2.types import ForwardRequest, Want
@@ -142,7 +142,7 @@ def test_compressed_input_gives_the_mean_of_the_last_layer_quietly(
 
 
 def test_custom_weights_are_called_custom(embed, tmp_path):
-    shutil.copytree(runtime.DEMO_DIRECTORY, tmp_path / "mine")
+    shutil.copytree(loading.DEMO_DIRECTORY, tmp_path / "mine")
     weights = load_file(tmp_path / "mine/model.safetensors")
     weights["lm_head.bias"] = weights["lm_head.bias"] + np.float16(1)
     save_file(weights, tmp_path / "mine/model.safetensors")

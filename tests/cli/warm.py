@@ -28,7 +28,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "2"}
 @functools.cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["esm2.cli", "esm2.loading", "esm2.engine.engine"])
+    context.set_forkserver_preload(["esm2.cli", "esm2.opening", "esm2.engine.engine"])
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "2"  # read when torch is imported
     try:

@@ -18,8 +18,9 @@ from esm2.alphabet import tokenize
 from esm2.catalog import CHECKPOINTS, DEMO_SLUG
 from esm2.engine.engine import Engine
 from esm2.errors import CheckpointError
+from esm2.loading import DEMO_DIRECTORY
 from esm2.numerics import TRANSFORMERS
-from esm2.runtime import DEMO_DIRECTORY, open_model
+from esm2.runtime import open_model
 from esm2.science.scoring import log_prob
 from esm2.types import ForwardRequest, Want
 from tests.checkpoints import SHAPES, random_fair_esm

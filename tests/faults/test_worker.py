@@ -1,4 +1,7 @@
-"""An engine in a process of its own: it may die, hang or go wrong; the one who asks never does."""
+"""An engine in a process of its own, here or in a Ray cluster: it may die, hang or go wrong.
+
+The one who asks never does.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from esm2.errors import (
     NotFinite,
 )
 from esm2.watch import Restart
-from esm2.worker import Worker
+from esm2.worker import Process, Worker
 from tests.faults.engines import LARGE, RESIDUES, SLUG, Faulty, asking, expected, seen
 from tests.services import until
 
@@ -27,15 +30,40 @@ PATIENCE = 60
 GOOD = "AAAA"
 
 
+#: Of these, whatever is true of processes of this one is true of actors of a Ray cluster.
+EVERYWHERE = pytest.mark.parametrize("where", ["process", "actor"], indirect=True)
+
+
 @pytest.fixture
-def worker(tmp_path):
+def where(request):
+    """What starts the children of workers."""
+    if getattr(request, "param", "process") == "process":
+        return Process
+    return request.getfixturevalue("at_a_place")
+
+
+@pytest.fixture(scope="module")
+def at_a_place(ray_cluster):
+    """What starts actors at a place of a cluster, of which this process is a driver."""
+    from esm2 import cluster
+
+    with cluster.connected(ray_cluster):
+        yield cluster.starting(cluster.places("cpu")[0])
+
+
+@pytest.fixture
+def worker(tmp_path, where):
     """Start workers; all end with the test."""
     started = []
 
     def start(*, hung_seconds=30.0, **how):
         restarts = []
         own = Worker(
-            Faulty(tmp_path, **how), SLUG, hung_seconds=hung_seconds, watch=restarts.append
+            Faulty(tmp_path, **how),
+            SLUG,
+            hung_seconds=hung_seconds,
+            watch=restarts.append,
+            start=where,
         )
         started.append(own)
         own.restarts = restarts
@@ -54,6 +82,7 @@ def command(name):
     return RESIDUES[name] + GOOD
 
 
+@EVERYWHERE
 def test_it_computes_what_its_engine_does_small_and_large(worker):
     own = worker()
     sequences = [GOOD, "K", "AK" * (LARGE // 2)]
@@ -64,13 +93,17 @@ def test_it_computes_what_its_engine_does_small_and_large(worker):
     assert own.pid != os.getpid()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(("name", "how"), [("die", "signal 9"), ("exit", "exit status 3")])
-def test_a_child_that_dies_is_an_error_of_its_batch_and_is_replaced(worker, tmp_path, name, how):
+def test_a_child_that_dies_is_an_error_of_its_batch_and_is_replaced(
+    worker, where, tmp_path, name, how
+):
     own = worker()
     first = own.pid if own.decided else 0
     with pytest.raises(EngineCrashed) as caught:
         logits(own, command(name))
-    assert caught.value.how == how
+    # Ray does not know how a process of its own ended.
+    assert where is not Process or caught.value.how == how
     np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
     assert own.pid != first
     assert seen(tmp_path, "load") == 2
@@ -81,11 +114,12 @@ def test_a_child_that_was_killed_while_it_had_nothing_to_do_is_no_error(worker):
     own = worker()
     logits(own, GOOD)
     os.kill(own.pid, signal.SIGKILL)
-    own._child._process.wait(PATIENCE)
+    until(lambda: own._child.ended, "it does not end")
     np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
     assert own.restarts == [Restart(SLUG, "engine.crashed")]
 
 
+@EVERYWHERE
 def test_a_pass_that_hangs_is_killed_and_its_child_replaced(worker):
     own = worker(hung_seconds=0.5)
     with pytest.raises(EngineHung) as caught:
@@ -104,6 +138,7 @@ def test_a_child_that_was_stopped_is_taken_for_one_that_hangs(worker):
     assert logits(own, GOOD)
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [("nan", NotFinite, "NaN"), ("bug", EngineError, "ZeroDivisionError: by zero")],
@@ -119,11 +154,12 @@ def test_what_the_engine_raises_arrives_and_the_child_lives_on(worker, name, err
     assert own.restarts == []
 
 
+@EVERYWHERE
 def test_after_a_fault_that_makes_everything_fail_the_child_is_replaced(worker, capfd):
     own = worker()
     with pytest.raises(EngineError, match="the device is gone"):
         logits(own, command("break"))
-    own._child._process.wait(PATIENCE)
+    until(lambda: own._child.ended, "it does not end")
     np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
     assert own.restarts == [Restart(SLUG, "engine.crashed")]
     assert "Traceback" not in capfd.readouterr().err
@@ -134,6 +170,7 @@ def test_weights_that_cannot_be_read_are_told_as_they_are_without_a_child(worker
         _ = worker(weights=tmp_path / "gone").decided
 
 
+@EVERYWHERE
 def test_weights_that_changed_on_disk_are_not_served_under_the_old_name(worker, tmp_path):
     weights = tmp_path / "weights"
     weights.write_text("a" * 64)
@@ -168,9 +205,8 @@ def test_weights_that_are_gone_are_tried_again_and_served_when_they_are_back(wor
 def test_closing_ends_the_child(worker):
     own = worker()
     assert own.decided
-    process = own._child._process
     own.close()
-    assert process.poll() is not None
+    until(lambda: own._child.ended, "it does not end")
 
 
 def test_a_child_that_hangs_is_killed_when_the_worker_is_closed(worker, monkeypatch):
@@ -181,7 +217,7 @@ def test_a_child_that_hangs_is_killed_when_the_worker_is_closed(worker, monkeypa
     status = Path(f"/proc/{own.pid}/status")
     until(lambda: "State:\tT" in status.read_text(), "it does not stop")
     own.close()
-    assert own._child._process.poll() == -signal.SIGKILL
+    until(lambda: own._child.ended, "it is not killed")
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
@@ -222,10 +258,12 @@ def batched(worker):
 NONE = type(None)
 
 
+@EVERYWHERE
 def test_a_batch_whose_child_was_killed_from_outside_is_computed_all_the_same(batched):
     assert batched(GOOD, command("die"), GOOD, once=True) == [NONE, NONE, NONE]
 
 
+@EVERYWHERE
 def test_only_the_request_fails_of_which_children_die(batched):
     outcomes = batched(GOOD, "KKK", command("die"), GOOD, "K")
     assert outcomes == [NONE, NONE, EngineCrashed, NONE, NONE]

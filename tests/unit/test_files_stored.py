@@ -131,5 +131,7 @@ def test_what_is_no_file_of_embeddings_is_told(tmp_path):
     for name in ("x.csv", "x.jsonl"):
         with pytest.raises(FileError, match="does not say by which model it was made; the files"):
             files.read(tmp_path / name)
-    with pytest.raises(FileError, match=r"the files that can be read again are \.h5, \.parquet, \.npz"):
+    with pytest.raises(
+        FileError, match=r"the files that can be read again are \.h5, \.parquet, \.npz"
+    ):
         files.read(tmp_path / "x.fasta")

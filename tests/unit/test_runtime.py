@@ -21,15 +21,8 @@ from esm2.errors import (
     ShuttingDown,
     UnknownModel,
 )
-from esm2.runtime import (
-    DEMO_DIRECTORY,
-    Runtime,
-    Spec,
-    checkpoint_path,
-    open_model,
-    open_runtime,
-    parse_spec,
-)
+from esm2.loading import DEMO_DIRECTORY, Spec, checkpoint_path, parse_spec
+from esm2.runtime import Runtime, open_model, open_runtime
 from esm2.service import Service
 from esm2.settings import Settings
 from esm2.types import Decided, ForwardRequest, Outputs, Want

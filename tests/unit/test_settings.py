@@ -17,6 +17,7 @@ DEFAULTS = {
     "port": 8000,
     "model": ("esm2-demo",),
     "device": "auto",
+    "ray": "",
     "dtype": "auto",
     "workers": 1,
     "tokens": (),
@@ -346,3 +347,9 @@ def test_a_password_in_a_flag_is_refused_without_showing_it(name):
 
 def test_a_token_database_opens_a_public_address_too():
     assert load({"host": "0.0.0.0", "token_database": "sqlite:////a.db"}).host == "0.0.0.0"
+
+
+def test_on_ray_the_cluster_says_how_many_workers_there_are():
+    assert load({"ray": "auto"}).ray == "auto"
+    with pytest.raises(SettingsError, match="--ray: each device of the cluster has one worker"):
+        load({"ray": "auto", "workers": 2})

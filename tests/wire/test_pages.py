@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from esm2.runtime import DEMO_DIRECTORY
+from esm2.loading import DEMO_DIRECTORY
 from tests.wire.refusals import ENCODE
 
 SERVED = ["my-slug", "esm2-8m", "headless", "esm2-demo"]

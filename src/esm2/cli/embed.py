@@ -1,7 +1,7 @@
 """`esm2 embed`: embeddings of every record of FASTA files, into a file of the format it is named.
 
     FASTA ──fasta.read──> bulk.embed ──> files.Journal ──> OUT.h5, OUT.h5.rejects.fasta
-                             │    └── submit: a model in this process, or with --url a server's
+                             │    └── submit: a model in this process, a server's, or a cluster's
                              └── a record that cannot be embedded: told, kept with the rejects
 
 Nothing is computed before the input has a first record and the output can be written. A run that
@@ -98,6 +98,15 @@ def embed(
             " A server does not embed sequences with a <mask>.",
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Let the GPUs (or else the CPUs) of a Ray cluster compute: HOST:PORT of its head,"
+            " auto for the one that this machine is part of, local to start one here. The file is"
+            " the same as without.",
+        ),
+    ] = None,
     token: Annotated[
         str | None,
         typer.Option(
@@ -169,6 +178,8 @@ def embed(
     output, part = _part(output, shard)
     format = _format(output, fasta, kinds, indices, h5_key, force=force)
     _check_place(url, token, model, device, dtype)
+    if ray is not None and url is not None:
+        raise typer.BadParameter("either a server computes, or a cluster", param_hint="--ray")
     if long == "window" and "bos" in kinds:
         raise typer.BadParameter("each window has a BOS of its own", param_hint="--long")
     regions = _regions(region or [], kinds)
@@ -182,7 +193,7 @@ def embed(
     position = Position()
     with closing(fasta_file.read_all(fasta, position)) as records:
         first = next(records)
-        with _opened(url, token, model, device, dtype) as served:
+        with _opened(url, token, model, device, dtype, ray=ray) as served:
             decided = served.decided
             run = Run(
                 model=decided.slug,
@@ -326,13 +337,15 @@ def _check_place(url: str | None, token: str | None, model: str, device: str, dt
 
 
 def _opened(
-    url: str | None, token: str | None, model: str, device: str, dtype: str
+    url: str | None, token: str | None, model: str, device: str, dtype: str, *, ray: str | None
 ) -> AbstractContextManager[Served | Remote]:
-    """The model: in this process, or that of a server."""
+    """The model: in this process, that of a server, or on the devices of a cluster."""
     if url is not None:
         from esm2.client.remote import open_remote
 
         return open_remote(url, model, token)
     from esm2.cli import passes
 
+    if ray is not None:
+        return passes.opened_on_ray(ray, model, device, dtype)
     return passes.opened(model, device, dtype)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from esm2.files.regions import Regions
     from esm2.files.shards import OwnRecords
     from esm2.runtime import Served
-    from esm2.types import Decided, Outputs, Record, Want
+    from esm2.types import Outputs, Record, Want
 
-# Packs' worth of records in flight: the engine always finds a full pack waiting.
+# Packs' worth of records in flight for each engine: it always finds a full pack waiting.
 _PACKS_IN_FLIGHT = 8
 # Bytes of finished outputs that may wait for an older record; two packs are allowed in any case.
 _BYTES_IN_FLIGHT = 1 << 30
@@ -159,7 +159,7 @@ class Job:
                 want,
                 self.served.submit,
                 max_residues=self.run.max_residues,
-                in_flight_tokens=_in_flight_tokens(self.served.decided, want, self.run.long),
+                in_flight_tokens=_in_flight_tokens(self.served, want, self.run.long),
                 long=self.run.long,
                 region=regions.of if regions else None,
             )
@@ -228,12 +228,14 @@ class Job:
             rejects = files.rejects_path(output)
             note += f"; {counted(journal.rejected, 'record')} left out, see {rejects}"
         odd = self.oddities.told()
+        engines = self.served.executors
+        where = decided.device if engines == 1 else f"{engines} x {decided.device}"
         if journal.rejected or odd or not self.quiet:
             what = "residue" if self.run.region is None else "pooled residue"
             say(
                 f"{output}: {counted(journal.count, 'record')},"
                 f" {counted(journal.residues, what)}{speed},"
-                f" {decided.slug} on {decided.device}, {decided.dtype}{note}{odd}"
+                f" {decided.slug} on {where}, {decided.dtype}{note}{odd}"
             )
         if not journal.rejected:
             return 0
@@ -259,11 +261,13 @@ def kept(journal: Journal) -> Iterator[None]:
         raise
 
 
-def _in_flight_tokens(decided: Decided, want: Want, long: str) -> int:
+def _in_flight_tokens(served: Served | Remote, want: Want, long: str) -> int:
+    decided = served.decided
     per_token = want.per_token or long == "window"
     token_bytes = 4 * decided.shape.dim * len(want.layers) if per_token else 1
-    packs = min(_PACKS_IN_FLIGHT, _BYTES_IN_FLIGHT // (token_bytes * decided.pack_tokens))
-    return max(packs, 2) * decided.pack_tokens
+    room = _BYTES_IN_FLIGHT // (token_bytes * decided.pack_tokens)
+    packs = min(_PACKS_IN_FLIGHT * served.executors, room)
+    return max(packs, 2 * served.executors) * decided.pack_tokens
 
 
 @contextmanager

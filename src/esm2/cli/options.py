@@ -102,6 +102,6 @@ def indices(values: Sequence[str], option: str) -> list[int]:
 
 def load(model: str, device: str, dtype: str) -> AbstractContextManager[Model]:
     """The model in this process."""
-    from esm2.loading import opened
+    from esm2.opening import opened
 
     return opened(model, device=device, dtype=dtype)

@@ -31,6 +31,16 @@ def opened(model: str, device: str, dtype: str) -> AbstractContextManager[Served
     return open_model(spec(model), device=device, dtype=dtype, on_fetch=say)
 
 
+def opened_on_ray(
+    address: str, model: str, device: str, dtype: str
+) -> AbstractContextManager[Served]:
+    """The model on every device of a Ray cluster; where that is, is told on standard error."""
+    from esm2.loading import spec
+    from esm2.runtime import open_on_ray
+
+    return open_on_ray(address, spec(model), device=device, dtype=dtype, say=say)
+
+
 def done(work: Work[Result], served: Served, quiet: bool) -> Result:
     """The result of some passes."""
     with forwarding(served, quiet, work.passes) as forward:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from esm2 import runtime
+    from esm2 import loading
     from esm2.types import Decided
     from esm2.verify import Comparison
 
@@ -42,10 +42,10 @@ def verify(
     The exit status is 1 when a difference is over its limit, when there are no weights on this
     machine, and for models, like esm2-demo, of which no numbers were published.
     """
-    from esm2 import runtime
+    from esm2 import loading, runtime
     from esm2 import verify as reference
 
-    spec = runtime.parse_spec(model)
+    spec = loading.parse_spec(model)
     reference.cases(spec.slug)  # refuses a model without numbers before it is loaded
     _require_weights(spec)
     with runtime.open_model(model, device=device, dtype=dtype) as served:
@@ -57,7 +57,7 @@ def verify(
     return 0 if all(comparison.passed for comparison in compared) else 1
 
 
-def _require_weights(spec: runtime.Spec) -> None:
+def _require_weights(spec: loading.Spec) -> None:
     from esm2 import hub
     from esm2.catalog import find
 

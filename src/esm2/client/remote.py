@@ -26,6 +26,7 @@ class Remote:
 
     decided: Decided
     submit: Callable[[ForwardRequest], Future[Outputs]]
+    executors: int = 1
 
 
 @contextmanager

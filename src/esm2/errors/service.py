@@ -102,14 +102,22 @@ class Overloaded(Esm2Error):
     """More waits than may wait.
 
     Attributes:
-        queued, limit: cost waiting and the most that may wait, in tokens.
+        queued, limit: cost waiting and the most that may wait, in tokens or what `unit` says.
         retry_after: seconds until there should be room.
         wait: seconds that the request would have waited; 0 where that was not the reason.
     """
 
     code = "service.overloaded"
 
-    def __init__(self, queued: int, limit: int, retry_after: int = 1, wait: float = 0.0) -> None:
+    def __init__(
+        self,
+        queued: int,
+        limit: int,
+        retry_after: int = 1,
+        wait: float = 0.0,
+        *,
+        unit: str = "tokens",
+    ) -> None:
         self.queued = queued
         self.limit = limit
         self.retry_after = retry_after
@@ -117,7 +125,7 @@ class Overloaded(Esm2Error):
         reason = (
             f"a request would wait for {wait:.0f} seconds"
             if wait
-            else f"{queued} of {limit} tokens are waiting"
+            else f"{queued} of {limit} {unit} are waiting"
         )
         super().__init__(f"the queue is full ({reason}); try again in {retry_after} s")
 

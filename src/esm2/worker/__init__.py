@@ -4,7 +4,8 @@
 
 The child can die (killed, out of memory, a fault of the device) or hang; this process never does
 either. A child that died, or gave no answer in a time sized by the work it had, is an EngineLost of
-the batch that it had in hand, and another one takes its place at the next call.
+the batch that it had in hand, and another one takes its place at the next call. Where a child lives
+is another's to say (`Child`): in a process of this machine, or in a cluster.
 """
 
 from __future__ import annotations
@@ -51,6 +52,37 @@ class Loaded(Protocol):
 Load = Callable[[], Loaded]
 
 
+class Child(Protocol):
+    """Where a worker's engine lives.
+
+    What asks or receives raises TimeoutError when the deadline, of time.monotonic(), is over, and
+    EOFError or another OSError when the child is gone.
+    """
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone, as far as is known without asking it."""
+
+    def receive(self, deadline: float) -> object:
+        """Its greeting, as `child.greeting` gives it, or what loading raised."""
+
+    def ask(self, requests: list[ForwardRequest], deadline: float) -> object:
+        """Its outputs, or the error to which they came."""
+
+    def tell(self) -> None:
+        """Let it write where it stands to standard error, if it can by now."""
+
+    def kill(self) -> str:
+        """Make sure that it is gone; how it ended."""
+
+    def end(self) -> None:
+        """Let it exit; of one that has ended, give back what it held."""
+
+
 class Worker:
     """An Executor whose engine lives in a child process. Calls must not overlap.
 
@@ -61,10 +93,17 @@ class Worker:
         slug: of the model, for errors.
         hung_seconds: what a pass may take beside ten times what it should take.
         watch: told of each restart.
+        start: starts a child; by default a process of this one.
     """
 
     def __init__(
-        self, load: Load, slug: str, *, hung_seconds: float = 60.0, watch: Watch = nobody
+        self,
+        load: Load,
+        slug: str,
+        *,
+        hung_seconds: float = 60.0,
+        watch: Watch = nobody,
+        start: Callable[[Load], Child] | None = None,
     ) -> None:
         self._load = load
         self._slug = slug
@@ -76,7 +115,8 @@ class Worker:
         self._lost = ""  # how the last child ended, as an error's code, until another is there
         self._pause, self._not_before, self._reason = 0.0, 0.0, ""
         self._closed = threading.Event()
-        self._child = _Child(load)
+        self._start = start or Process
+        self._child = self._start(load)
 
     @property
     def decided(self) -> Decided:
@@ -169,13 +209,15 @@ class Worker:
         wait = self._not_before - time.monotonic()
         if self._closed.is_set() or wait > 0:
             raise ModelUnavailable(self._slug, self._reason, max(1, round(wait)))
-        self._child = _Child(self._load)
+        self._child = self._start(self._load)
         try:
             decided, known, self._speed = self._greeting()
-            if decided != before:
+            if decided.weights_sha256 != before.weights_sha256:
                 raise ModelUnavailable(
                     self._slug, f"its weights changed on disk: they were {before.weights_sha256}"
                 )
+            if difference := decided.unlike(before):
+                raise ModelUnavailable(self._slug, f"where it was started anew, {difference}")
             if self._known is None or not np.allclose(
                 known, self._known, rtol=0, atol=KNOWN_ANSWER
             ):
@@ -190,8 +232,8 @@ class Worker:
         self._lost, self._pause = "", 0.0
 
 
-class _Child:
-    """The process and the channel to it."""
+class Process:
+    """A process of this one, and the channel to it."""
 
     def __init__(self, load: Load) -> None:
         own, other = socket.socketpair()

@@ -19,7 +19,7 @@ from pathlib import Path
 from esm2 import budget
 from esm2.alphabet import tokenize
 from esm2.errors import EngineError, Esm2Error, NotFinite
-from esm2.types import Float, ForwardRequest, Outputs
+from esm2.types import Decided, Float, ForwardRequest, Outputs
 from esm2.worker import Loaded, channel
 
 # Any short sequence will do; this one has every natural amino acid once.
@@ -55,22 +55,27 @@ def main() -> None:
 def _serve(own: socket.socket) -> None:
     try:
         loaded = channel.receive(own, None)()
-        greeting = (loaded.decided, _known_answer(loaded), _pace(loaded))
+        hello = greeting(loaded)
     except Esm2Error as error:
         channel.send(own, error, None)
         return
-    channel.send(own, greeting, None)
+    channel.send(own, hello, None)
     while True:
         requests = channel.receive(own, None)
-        answer = _answer(loaded, requests)
-        channel.send(own, answer, None)
-        if isinstance(answer, EngineError) and not isinstance(answer, NotFinite):
-            # After a fault of a device everything fails: then this process is of no more use.
-            _known_answer(loaded)
-        del requests, answer
+        given = answer(loaded, requests)
+        channel.send(own, given, None)
+        if is_fault(given):
+            known_answer(loaded)
+        del requests, given
 
 
-def _answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | Esm2Error:
+def greeting(loaded: Loaded) -> tuple[Decided, Float, float]:
+    """What a child says when it has loaded: (decided, known answer, work in a second)."""
+    return loaded.decided, known_answer(loaded), _pace(loaded)
+
+
+def answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | Esm2Error:
+    """The outputs of a batch, or the error to which it came."""
     try:
         return loaded.run(requests)
     except Esm2Error as error:
@@ -79,7 +84,20 @@ def _answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | E
         return EngineError(f"the forward pass failed: {type(error).__name__}: {error}")
 
 
-def _known_answer(loaded: Loaded) -> Float:
+def is_fault(given: object) -> bool:
+    """Whether an answer may be of a device that fails from now on.
+
+    Then a known answer is to be asked for: a process that cannot give it is of no more use.
+    """
+    return isinstance(given, EngineError) and not isinstance(given, NotFinite)
+
+
+def known_answer(loaded: Loaded) -> Float:
+    """The whole pass of a short sequence.
+
+    Raises:
+        Esm2Error: what the engine raised.
+    """
     want = loaded.decided.whole_pass
     (outputs,) = loaded.run([ForwardRequest(_KNOWN, want)])
     assert outputs.of_whole_pass is not None

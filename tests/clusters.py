@@ -1,0 +1,24 @@
+"""A Ray cluster on this machine: what the tests of engines on other machines run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.cluster_utils import Cluster
+
+# Ray would write a token into the home directory. Commands that tests start have this, too.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
+
+@contextmanager
+def two_nodes() -> Iterator[str]:
+    """Two nodes with a CPU each; the address of their head."""
+    head = {"num_cpus": 1, "include_dashboard": False}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        nodes.add_node(num_cpus=1)
+        yield nodes.address
+    finally:
+        nodes.shutdown()
