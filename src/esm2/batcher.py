@@ -59,6 +59,20 @@ class Running:
     expected: float
 
 
+class Ticket(Future[Outputs]):
+    """The future of a request.
+
+    Attributes:
+        begun: when its pass began, `time.monotonic`; 0 as long as it waits.
+    """
+
+    begun = 0.0
+
+    def set_running_or_notify_cancel(self) -> bool:
+        self.begun = time.monotonic()
+        return super().set_running_or_notify_cancel()
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     request: ForwardRequest
@@ -66,7 +80,7 @@ class _Waiting:
     work: float
     caller: str
     since: float
-    future: Future[Outputs] = field(default_factory=Future)
+    future: Ticket = field(default_factory=Ticket)
     place: Place | None = None  # while it waits
 
 

@@ -37,7 +37,7 @@ from esm2.errors import (
 from esm2.loading import parse_specs
 from esm2.runtime import open_front, open_runtime
 from esm2.server.app import create_app
-from esm2.service import Service
+from esm2.service import Service, Times
 from esm2.types import Decided, ForwardRequest, Outputs
 
 #: Requests that a replica takes at once: enough to fill batches from. Beyond, they wait outside.
@@ -132,7 +132,12 @@ class _Elsewhere(Service):
         self._handle = handle
 
     async def run(
-        self, requests: Sequence[ForwardRequest], *, caller: str = "", seconds: float | None = None
+        self,
+        requests: Sequence[ForwardRequest],
+        *,
+        caller: str = "",
+        seconds: float | None = None,
+        times: Times | None = None,  # noqa: ARG002  known where it is computed
     ) -> list[Outputs]:
         try:
             async with asyncio.timeout(seconds):

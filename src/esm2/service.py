@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from esm2.alphabet import tokenize
-from esm2.batcher import Running
+from esm2.batcher import Running, Ticket
 from esm2.budget import MemoryModel
 from esm2.cache import Cache, key_of
 from esm2.errors import (
@@ -56,6 +56,21 @@ class Allowance:
 
     memory_bytes: int | None = None
     longest: int = 1 << 20
+
+
+@dataclass(slots=True)
+class Times:
+    """When things happened to a question, `time.monotonic`; 0 for what has not happened.
+
+    Attributes:
+        asked: it was queued.
+        begun: the first of its passes began; what the cache knew has none.
+        done: all its outputs were there.
+    """
+
+    asked: float = 0.0
+    begun: float = 0.0
+    done: float = 0.0
 
 
 class Service:
@@ -109,7 +124,12 @@ class Service:
             self.check(request.want, len(request.tokens) - 2)
 
     async def run(
-        self, requests: Sequence[ForwardRequest], *, caller: str = "", seconds: float | None = None
+        self,
+        requests: Sequence[ForwardRequest],
+        *,
+        caller: str = "",
+        seconds: float | None = None,
+        times: Times | None = None,
     ) -> list[Outputs]:
         """Compute all sequences of one caller.
 
@@ -117,6 +137,7 @@ class Service:
             requests: that passed `check_all`.
             caller: who asks; callers take turns.
             seconds: within which there must be an answer.
+            times: to note when the first pass began.
 
         Returns:
             outputs in the same order.
@@ -140,6 +161,9 @@ class Service:
             # Reached by success, failure and a caller who left: what still waits is not computed.
             for future in futures:
                 future.cancel()
+            if times is not None:
+                begun = (own.begun for own in futures if isinstance(own, Ticket) and own.begun)
+                times.begun = min(begun, default=0.0)
 
     async def run_cached(
         self,
@@ -148,6 +172,7 @@ class Service:
         *,
         caller: str = "",
         seconds: float | None = None,
+        times: Times | None = None,
     ) -> tuple[list[Outputs], int]:
         """`run`, of what is not in the cache.
 
@@ -159,11 +184,13 @@ class Service:
         """
         cache = self._cache
         if cache is None or use == "none":
-            return await self.run(requests, caller=caller, seconds=seconds), 0
+            return await self.run(requests, caller=caller, seconds=seconds, times=times), 0
         keys = [key_of(request, self.decided) for request in requests]
         found = [await cache.get(key) if use == "all" else None for key in keys]
         missing = [at for at, outputs in enumerate(found) if outputs is None]
-        computed = await self.run([requests[at] for at in missing], caller=caller, seconds=seconds)
+        computed = await self.run(
+            [requests[at] for at in missing], caller=caller, seconds=seconds, times=times
+        )
         for at, outputs in zip(missing, computed, strict=True):
             found[at] = outputs
             await cache.put(keys[at], outputs)

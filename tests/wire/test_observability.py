@@ -102,7 +102,10 @@ def test_each_request_is_one_line_of_json_with_its_id():
         _, stderr = server.stop()
     lines = [json.loads(line) for line in stderr.splitlines() if not line.startswith("esm2: ")]
     good, bad, nowhere = lines
-    assert good.pop("seconds") > 0
+    parts = [good.pop(name) for name in ("queue_ms", "engine_ms", "writing_ms")]
+    assert min(parts) >= 0
+    assert parts[1] > 0
+    assert sum(parts) <= 1000 * good.pop("seconds") + 1
     assert good.pop("time").endswith("+00:00")
     assert good == {
         "level": "info",

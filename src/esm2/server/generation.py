@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from esm2.server.openapi import takes
 from esm2.server.presence import while_present
 from esm2.server.reply import deliver
 from esm2.server.sending import ReplyMemory, allowed_seconds, cache_use, until_sent
+from esm2.service import Times
 from esm2.tokens.rates import Rates
 from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
 
@@ -156,12 +158,17 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         request.state.passes = len(asked.requests)
         request.state.residues = charged
 
+        request.state.times = times = Times(asked=time.monotonic())
+
         async def compute() -> tuple[list[Outputs], int]:
             try:
                 async with asyncio.timeout(seconds) as time_left:
                     await serving.memory.hold(asked.requests, service.decided.shape, seconds, sent)
                     return await service.run_cached(
-                        asked.requests, cache_use(request.headers), caller=caller.id
+                        asked.requests,
+                        cache_use(request.headers),
+                        caller=caller.id,
+                        times=times,
                     )
             except TimeoutError as error:
                 if not time_left.expired():
@@ -169,6 +176,7 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
                 raise DeadlineExceeded(seconds) from error
 
         outputs, cached = await while_present(request, compute())
+        times.done = time.monotonic()
         made = _pieces(asked, how, service.decided, outputs)
         pieces = serving.metrics.timed(made, action.name)
         headers = provenance(service.decided)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from esm2.server import logs
 from esm2.server.metrics import Metrics
+from esm2.service import Times
 
 HEADER = "X-Request-ID"
 _DECENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -84,8 +85,22 @@ class Visits:
                 **({"caller": caller.name} if caller else {}),
                 **{name: state[name] for name in ("model", "passes", "residues") if name in state},
                 "seconds": round(seconds, 6),
+                **(_parts(state["times"]) if "times" in state else {}),
             }
         )
+
+
+def _parts(times: Times) -> dict[str, float]:
+    """Of a question that has its answer now: milliseconds in the queue, in the engine, after it."""
+    if not times.done:
+        return {}
+    begun = times.begun or times.done
+    parts = {
+        "queue_ms": begun - times.asked,
+        "engine_ms": times.done - begun,
+        "writing_ms": time.monotonic() - times.done,
+    }
+    return {name: round(1000 * seconds, 1) for name, seconds in parts.items()}
 
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
