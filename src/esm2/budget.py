@@ -129,7 +129,9 @@ class MemoryModel:
 
 
 def free_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory that is free on this machine now, or in the control group that has the least of it.
+    """Memory that is free on this machine now, or that a limit of this process leaves.
+
+    The least of: the machine's, each control group's around this process, `ulimit -v`'s.
 
     Args:
         proc, groups: where the kernel tells of processes and of control groups (version 2).
@@ -139,7 +141,8 @@ def free_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free = int(fields["MemAvailable"].split()[0]) * 1024
-    return min(free, *(_free_in(group, free) for group in _groups_around(proc, groups)))
+    free = min(free, *(_free_in(group, free) for group in _groups_around(proc, groups)))
+    return min(free, _addressable(proc, free))
 
 
 def granted_cpus(
@@ -168,6 +171,19 @@ def _groups_around(proc: Path, groups: Path) -> list[Path]:
         for line in member.read_text().splitlines():
             own = groups / line.removeprefix("0::/") if line.startswith("0::/") else own
     return [group for group in (own, *own.parents) if group.is_relative_to(groups)]
+
+
+def _addressable(proc: Path, otherwise: int) -> int:
+    """What `ulimit -v` leaves of this process's addresses, which torch takes gigabytes of."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows
+        return otherwise
+    bound, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if bound == resource.RLIM_INFINITY:
+        return otherwise
+    taken = int((proc / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return max(0, bound - taken)
 
 
 def _cpus_of(group: Path, otherwise: int) -> int:

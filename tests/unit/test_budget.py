@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from esm2.budget import free_bytes, granted_cpus
@@ -58,6 +60,19 @@ def test_somebody_elses_group_is_not_ours(kernel):
 
 def test_a_group_that_is_full_has_nothing_left(kernel):
     assert kernel("a", a=(str(MB), 2, 0)) == 0
+
+
+def test_a_bound_on_addresses_counts_too(tmp_path, monkeypatch, kernel):
+    def of_addresses(bound: int) -> None:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (bound, bound))
+
+    of_addresses(resource.RLIM_INFINITY)
+    assert kernel("a") == 1000
+    (tmp_path / "proc/self/statm").write_text(f"{100 * MB // resource.getpagesize()} 1 1\n")
+    of_addresses(300 * MB)
+    assert free_bytes(tmp_path / "proc", tmp_path / "groups") == 200 * MB
+    of_addresses(50 * MB)
+    assert free_bytes(tmp_path / "proc", tmp_path / "groups") == 0
 
 
 @pytest.mark.parametrize(

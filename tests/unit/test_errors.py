@@ -23,7 +23,7 @@ TABLE = {
     "InvalidSequence": ("request.invalid_sequence", (2, "\n")),
     "SequenceTooLong": ("request.sequence_too_long", (3000, 2048)),
     "DoesNotFit": ("request.does_not_fit", (9000, 4000, "contacts")),
-    "ReplyTooLarge": ("request.reply_too_large", (2_000_000_000, 1_000_000_000)),
+    "ReplyTooLarge": ("request.reply_too_large", (2_000_000_000, 1_000_000_000, 3)),
     "InvalidHeader": ("request.invalid_header", ("X-ESM2-Timeout", "a number of seconds")),
     "MaskNotAllowed": ("request.mask_not_allowed", (4,)),
     "MaskMissing": ("request.mask_missing", ()),

@@ -36,7 +36,7 @@ DEFAULTS = {
     "max_connections": 1000,
     "header_seconds": 20,
     "body_seconds": 120,
-    "send_seconds": 120,
+    "send_seconds": 30,
     "pack_tokens": 4096,
     "queue_tokens": 5_000_000,
     "max_wait_seconds": 1200,

@@ -102,16 +102,21 @@ class ReplyTooLarge(RequestError):
 
     Attributes:
         size, limit: bytes.
+        fit: so many of its items, in their order, do not.
     """
 
     code = "request.reply_too_large"
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int, fit: int) -> None:
         self.size = size
         self.limit = limit
+        self.fit = fit
+        fewer = "ask for fewer outputs or layers"
+        if fit:
+            fewer = f"the first {fit} of its items fit: send so many at once, or {fewer}"
         super().__init__(
             f"the outputs would hold {size / 1e6:.0f} MB, and this server has {limit / 1e6:.0f} MB"
-            " for replies; send fewer items in a request, or ask for fewer outputs or layers"
+            f" for replies; {fewer} (Accept: application/x-npz is a fifth of what JSON is to read)"
         )
 
 

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from itertools import accumulate
 
 from starlette.datastructures import Headers
 
@@ -89,9 +90,11 @@ class ReplyMemory:
             ReplyTooLarge: it is more than there is altogether.
             DeadlineExceeded: the seconds are over.
         """
-        size = sum(reply_bytes(own.want, len(own.tokens) - 2, shape) for own in requests)
+        sizes = [reply_bytes(own.want, len(own.tokens) - 2, shape) for own in requests]
+        size = sum(sizes)
         if size > self._limit:
-            raise ReplyTooLarge(size, self._limit)
+            fit = sum(1 for so_far in accumulate(sizes) if so_far <= self._limit)
+            raise ReplyTooLarge(size, self._limit, fit)
         if self._waiting or self._held + size > self._limit:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append((size, turn))
