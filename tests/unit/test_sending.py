@@ -53,12 +53,12 @@ def test_what_is_taken_is_given_back_at_the_end():
 
 
 def test_more_than_there_is_altogether_is_refused_with_the_numbers():
-    async def ask():
+    async def ask(sizes):
         await ReplyMemory(399).hold([asking(own) for own in sizes], SHAPE, 1, ExitStack())
 
     for sizes, size, fit in (([10], 400, 0), ([4, 4, 4], 480, 2)):
         with pytest.raises(ReplyTooLarge) as caught:
-            inside(ask())
+            inside(ask(sizes))
         assert (caught.value.size, caught.value.limit, caught.value.fit) == (size, 399, fit)
     assert "the first 2 of its items fit: send so many at once, or ask for" in str(caught.value)
 
