@@ -56,7 +56,7 @@ def test_more_than_there_is_altogether_is_refused_with_the_numbers():
     async def ask(sizes):
         await ReplyMemory(399).hold([asking(own) for own in sizes], SHAPE, 1, ExitStack())
 
-    for sizes, size, fit in (([10], 400, 0), ([4, 4, 4], 480, 2)):
+    for sizes, size, fit in (([10], 400, 0), ([6, 6, 6], 432, 2)):
         with pytest.raises(ReplyTooLarge) as caught:
             inside(ask(sizes))
         assert (caught.value.size, caught.value.limit, caught.value.fit) == (size, 399, fit)

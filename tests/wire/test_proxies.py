@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from urllib.parse import urljoin
 
 import pytest
 
+from esm2.client import Client
+from esm2.errors import ServerUnreachable
 from tests.wire.server import PATIENCE, Server, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
@@ -33,9 +36,15 @@ class Proxied:
 
     server: Server
     port: int
+    tls: ssl.SSLContext | None = None
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        if self.tls:
+            connection = http.client.HTTPSConnection(
+                "localhost", self.port, timeout=PATIENCE, context=self.tls
+            )
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         given = {"Host": "lab.example"} | {k.replace("_", "-"): v for k, v in headers.items()}
         connection.request(method, path, body, given)
         answer = connection.getresponse()
@@ -69,6 +78,26 @@ def nginx(place: Path, port: int, to: str) -> list[str]:
     return ["nginx", "-p", str(place), "-c", str(config)]
 
 
+def nginx_with_tls(place: Path, port: int, to: str) -> list[str]:
+    """As the page says, with a certificate of its own."""
+    command = nginx(place, port, to)
+    config, key, certificate = (place / name for name in ("nginx.conf", "key.pem", "cert.pem"))
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", key, "-out", certificate, "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    text = config.read_text()
+    listen = f"listen 127.0.0.1:{port}"
+    tls = f"{listen} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
+    config.write_text(text.replace(listen, tls))
+    return command
+
+
 def haproxy(place: Path, port: int, to: str) -> list[str]:
     block = lines("haproxy").replace("bind :80", f"bind 127.0.0.1:{port}")
     config = place / "haproxy.cfg"
@@ -78,13 +107,16 @@ def haproxy(place: Path, port: int, to: str) -> list[str]:
 
 @contextmanager
 def behind(kind, place: Path, server: Server, to: str) -> Iterator[Proxied]:
-    if not shutil.which(kind.__name__):
-        pytest.skip(f"{kind.__name__} is not installed")
+    program = kind.__name__.partition("_")[0]
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with subprocess.Popen(kind(place, port, to)) as process:
         try:
-            proxied = Proxied(server, port)
+            certificate = place / "cert.pem"
+            tls = certificate.exists() and ssl.create_default_context(cafile=certificate)
+            proxied = Proxied(server, port, tls or None)
             while process.poll() is None:
                 try:
                     answer, _ = proxied.ask("GET", "/esm2/health/live")
@@ -181,6 +213,25 @@ def test_who_leaves_is_known_to_have_left(proxied):
 def waiting(server: Server) -> bool:
     [model] = server.get("/status").json()["models"]
     return bool(model["busy_workers"])
+
+
+def test_pages_and_our_client_are_answered_through_a_proxy_with_a_certificate(
+    tmp_path, monkeypatch
+):
+    with (
+        serving("--allow-host", "lab.example", "--trust-proxy", "127.0.0.1") as server,
+        behind(nginx_with_tls, tmp_path, server, f"{server.url}/") as proxied,
+    ):
+        answer, content = proxied.ask("POST", f"/esm2{PATH}", BODY, Origin="https://lab.example")
+        assert (answer.status, content) == (200, server.post(PATH, BODY).body)
+        answer, _ = proxied.ask("POST", f"/esm2{PATH}", BODY, Origin="https://evil.example")
+        assert answer.status == 403
+        url = f"https://localhost:{proxied.port}/esm2"
+        with Client(url) as client, pytest.raises(ServerUnreachable, match="CERTIFICATE"):
+            client.embed([PROTEIN])
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        with Client(url) as client:
+            assert client.embed([PROTEIN]).shape == (1, 192)
 
 
 def test_nginx_may_come_by_a_unix_socket(tmp_path):

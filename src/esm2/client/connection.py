@@ -59,6 +59,8 @@ class Connection(OneProcess):
             ),
             follow_redirects=False,  # the token is for this server
             trust_env=not on_this_machine(self.url),  # no proxy can reach this machine's loopback
+            # Whom to trust is SSL_CERT_FILE's all the same.
+            verify=httpx2.create_ssl_context() if self.url.startswith("https:") else True,
         )
 
     async def send(self, call: wire.Call) -> wire.Reply:
