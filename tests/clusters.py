@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,9 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 def two_nodes() -> Iterator[str]:
     """Two nodes with a CPU each; the address of their head."""
     head = {"num_cpus": 1, "include_dashboard": False}
+    before = signal.getsignal(signal.SIGTERM)
     nodes = Cluster(initialize_head=True, head_node_args=head)
+    signal.signal(signal.SIGTERM, before)  # Ray put its own there, which other tests would meet
     try:
         nodes.add_node(num_cpus=1)
         yield nodes.address

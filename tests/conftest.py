@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # torch and fair-esm are imported by the tests that use them
     from esm2.engine.engine import Engine
 
 _SEED = 7
+_ON_RAY = {
+    "tests/cli/test_embed_ray.py",
+    *(f"tests/faults/test_{name}.py" for name in ("cluster", "fleet", "serving_on_ray", "worker")),
+}
 
 # A shell that runs the suite in the background makes it ignore Ctrl-C, nohup the end of a session,
 # and so would every program that the tests start and interrupt.
@@ -26,13 +30,17 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`pytest -n`: a file's tests stay together, and all of the clients', which fill one table."""
+    """`pytest -n`: a file's tests stay together, and those that share something dear.
+
+    The clients' fill one table; those of Ray share a cluster.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Together(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
             clients = "tests/clients/"
-            return clients if nodeid.startswith(clients) else super()._split_scope(nodeid)
+            return clients if file.startswith(clients) else "ray" if file in _ON_RAY else file
 
     return Together(config, log)
 

@@ -188,8 +188,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="port for /metrics, /health and /info, without tokens; 0: /metrics is on the"
-        " main port, and wants a token where there are tokens",
+        description="port for /metrics, /health and /info, without tokens; 0: they are on the main"
+        " port, where /metrics and /info want a token if there are tokens",
     )
     admin_host: str = Field("127.0.0.1", description="address of the admin port")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -16,7 +16,7 @@ import transformers
 from scipy import stats
 
 import esm2
-from esm2.runtime import DEMO_DIRECTORY
+from esm2.loading import DEMO_DIRECTORY
 from tests.cli.interrupted import Done, run
 from tests.near import assert_scores
 from tests.proteins import residues

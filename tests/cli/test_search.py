@@ -113,7 +113,7 @@ def test_every_format_gives_the_same_table_and_a_file_may_be_searched_with_itsel
     [
         (["q.npz", "none.h5"], "cannot read none.h5: No such file or directory"),
         (["q.npz", "x.csv"], "cannot read x.csv: a .csv or .jsonl does not say by which model"),
-        (["q.npz", "x.fasta"], "cannot read x.fasta: the files that can be read again are .npz,"),
+        (["q.npz", "x.fasta"], "cannot read x.fasta: the files that can be read again are .h5,"),
         (["q.npz", "x.h5"], "cannot read x.h5: it is damaged, or no file that `esm2 embed` wrote"),
         (["q.npz", "db.npz", "-k", "41"], "cannot search db.npz: it has 40 records, fewer than"),
         (["q.npz", "db.npz", "-k", "9" * 12], "cannot search db.npz: it has 40 records, fewer"),

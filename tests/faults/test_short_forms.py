@@ -41,4 +41,4 @@ def test_everything_at_once_is_answered_right():
     seen = soak.measure(12 / 3600)
     assert list(seen["statuses"]) == ["200"]
     assert seen["wrong_results"] == 0
-    assert set(seen["statuses_of_bad_requests"]) <= {"400", "404"}
+    assert set(seen["statuses_of_bad_requests"]) <= {"400", "404", "413"}

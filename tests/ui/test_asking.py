@@ -175,16 +175,16 @@ def test_an_answer_that_takes_too_long_is_stopped(screen):
 
 def test_a_token_is_asked_for_when_the_server_does_and_kept_nowhere(open_page, guarded):
     screen = open_page(guarded)
-    assert screen.page.get_by_label("Token").count() == 0
-    screen.submit(HRAS)
     field = screen.page.get_by_label("Token")
     field.wait_for()
     assert screen.problem == "Enter the token that you were given."
+    assert screen.page.get_by_label("Protein sequence").count() == 0
     field.fill("wrong")
     field.press("Enter")
-    screen.page.wait_for_selector("#problem-token:has-text('Token')")
+    screen.page.wait_for_selector("#problem-token:has-text('Invalid token')")
     field.fill("let-me-in")
     field.press("Enter")
+    screen.look(HRAS)
     screen.page.wait_for_selector("#contacts")
     assert screen.page.get_by_role("alert").count() == 0
     stored = "[localStorage.length, sessionStorage.length, document.cookie]"

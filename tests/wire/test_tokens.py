@@ -40,11 +40,16 @@ def test_the_gate_stands_before_the_body_and_the_models(guarded):
     assert answer.status == 401
 
 
-@pytest.mark.parametrize(
-    "path", ["/health/live", "/health/ready", "/info", "/docs", "/openapi.json"]
-)
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/openapi.json"])
 def test_health_and_documentation_need_no_token(guarded, path):
     assert guarded.request("GET", path, headers={"Authorization": None}).status == 200
+
+
+@pytest.mark.parametrize("path", ["/info", "/status", "/metrics"])
+def test_what_the_server_is_and_does_is_for_those_with_a_token(guarded, path):
+    refused = guarded.request("GET", path, headers={"Authorization": None})
+    assert (refused.status, refused.json()["code"]) == (401, "auth.unauthenticated")
+    assert guarded.get(path).status == 200
 
 
 def test_nothing_public_shows_a_token(guarded):

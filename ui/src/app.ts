@@ -56,13 +56,18 @@ class App extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    void this.trying("server", async () => {
+    void this.start();
+    if (!this.showsModels) addEventListener("popstate", () => this.restore(asked()));
+  }
+
+  /** Ask what there is; a server with tokens wants one for that, too. */
+  private start(): Promise<void> {
+    return this.trying("server", async () => {
       this.info = await api.info();
       this.slug = this.info.models[0].slug;
       if (this.showsModels) void this.watch();
       else this.restore(asked());
     });
-    if (!this.showsModels) addEventListener("popstate", () => this.restore(asked()));
   }
 
   // --- asking ----------------------------------------------------------------------------------
@@ -186,8 +191,14 @@ class App extends LitElement {
         </nav>
       </header>
       <main>
-        ${this.banner()} ${this.problemAt("server")} ${this.info ? this.main(this.info) : nothing}
+        ${this.banner()} ${this.problemAt("server")}
+        ${this.info ? this.main(this.info) : this.guarded ? this.closed() : nothing}
       </main>`;
+  }
+
+  private closed(): TemplateResult {
+    return html`<h1>${this.showsModels ? "Models" : "Look at a protein"}</h1>
+      ${this.tokenForm()}`;
   }
 
   private main(info: api.Info): TemplateResult {
@@ -317,7 +328,7 @@ class App extends LitElement {
       class="row"
       @submit=${(event: Event) => {
         event.preventDefault();
-        void (this.showsModels ? this.watch() : this.run());
+        void (!this.info ? this.start() : this.showsModels ? this.watch() : this.run());
       }}
     >
       <label

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
@@ -32,6 +32,7 @@ from esm2.server.ending import Ending
 from esm2.server.foreign import OwnNames
 from esm2.server.generation import Serving, routes
 from esm2.server.metrics import Metrics
+from esm2.server.openapi import WANTS_TOKEN
 from esm2.server.page import add_page
 from esm2.server.rewriting import Below, Head
 from esm2.server.sending import ReplyMemory
@@ -137,7 +138,7 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
     add_discovery(app, runtime, gate)
     for generation in GENERATIONS:
         app.include_router(routes(generation, serving))
-    _add_health(app, runtime)
+    _add_health(app, runtime, [Depends(gate)])
     if not settings.admin_port:
         _add_metrics(app, metrics, gate)
     _add_docs(app)
@@ -155,7 +156,7 @@ def create_admin_app(runtime: Runtime, metrics: Metrics) -> FastAPI:
         app.add_middleware(OwnNames, hosts=(), origins=())
     # Prometheus's own visits are not counted.
     app.add_middleware(Visits, metrics=Metrics(), stopping=runtime.stopping)
-    _add_health(app, runtime)
+    _add_health(app, runtime, [])
     _add_metrics(app, metrics, None)
     return app
 
@@ -170,7 +171,11 @@ def _add_metrics(app: FastAPI, metrics: Metrics, gate: Gate | None) -> None:
         return metrics.exposition()
 
 
-def _add_health(app: FastAPI, runtime: Runtime) -> None:
+def _add_health(app: FastAPI, runtime: Runtime, gates: list[Any]) -> None:
+    """
+    Args:
+        gates: dependencies of what tells how the server is made.
+    """
     info = Info(
         version=__version__,
         versions={name: version(name) for name in ("torch", "numpy", "fastapi")},
@@ -197,7 +202,13 @@ def _add_health(app: FastAPI, runtime: Runtime) -> None:
         await asyncio.gather(*(service.probe() for service in runtime.services.values()))
         return json_response(Ready(models=list(runtime.services)).model_dump())
 
-    @app.get("/info", tags=["health"], response_model=Info)
+    @app.get(
+        "/info",
+        tags=["health"],
+        response_model=Info,
+        dependencies=gates,
+        openapi_extra=WANTS_TOKEN if gates else None,
+    )
     async def information() -> Response:
         """What was decided: versions, limits, and for each model device, dtype, weights."""
         return json_response(info.model_dump())
