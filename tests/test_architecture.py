@@ -1,6 +1,6 @@
 """The rules of the house, read from the source: who imports whom, who knows what, how large.
 
-    doors          cli  server  client  local  opening  fleet
+    doors          cli  server  client  local  opening  fleet  (__init__, __main__)
     composition    runtime
     application    bulk  loading  service  stream
     batching       batcher  cache
@@ -36,7 +36,7 @@ FLOORS = (
     ("batching", "batcher cache"),
     ("application", "bulk loading service stream"),
     ("composition", "runtime"),
-    ("doors", "cli server client local opening fleet __init__"),
+    ("doors", "cli server client local opening fleet __init__ __main__"),
 )
 LEVEL = {room: level for level, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
 CORE = {room for room, level in LEVEL.items() if level == 0}
@@ -47,7 +47,7 @@ CORE = {room for room, level in LEVEL.items() if level == 0}
 #: elsewhere; the fleet is the server's app before replicas.
 ALONG_A_FLOOR = {
     *(("cli", other) for other in ("server", "client", "opening", "local")),
-    *(("__init__", "opening"), ("__init__", "local"), ("opening", "local")),
+    *(("__main__", "cli"), ("__init__", "opening"), ("__init__", "local"), ("opening", "local")),
     *(("cluster", "worker"), ("fleet", "server")),
 }
 

@@ -2,6 +2,8 @@
 
 import functools
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -50,3 +52,18 @@ def test_a_signal_that_comes_while_a_lock_changes_hands_interrupts_when_it_has(n
     with pytest.raises(KeyboardInterrupt):
         wait()
     assert entered == [True]
+
+
+def test_ctrl_c_while_the_command_line_is_being_imported_ends_it_in_silence():
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from esm2.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
