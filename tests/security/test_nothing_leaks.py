@@ -35,6 +35,7 @@ def bodies():
     good = {"items": [{"sequence": CANARY}]}
     return [
         json.dumps(good).encode(),
+        json.dumps({"items": [{"sequence": CANARY + "-"}]}).encode(),  # answered, with a warning
         json.dumps({"items": [{"sequence": CANARY + "J"}]}).encode(),
         json.dumps({"items": [{"sequence": CANARY + "<mask>"}]}).encode(),
         json.dumps({"items": [{"sequence": [CANARY]}]}).encode(),
@@ -57,7 +58,7 @@ def bodies():
 
 
 def ask_everything(server):
-    """The bodies of all answers that are no results."""
+    """The bodies of all answers that are no results, and what stands above all answers."""
     answers = [server.post(path, body) for body in bodies() for path in paths()]
     answers += [server.post(ENCODE, body, {"Content-Encoding": "gzip"}) for body in bodies()]
     for name in ("X-Request-ID", "Accept", "Content-Encoding", "X-ESM2-Timeout", "User-Agent"):
@@ -70,7 +71,8 @@ def ask_everything(server):
     answers.append(
         server.post(ENCODE, bodies()[0], {"Authorization": None, "Cookie": f"access={TOKEN}y"})
     )
-    return [answer.body.decode("latin-1") for answer in answers if answer.status != 200]
+    above = [str(answer.headers) for answer in answers]
+    return [*(own.body.decode("latin-1") for own in answers if own.status != 200), *above]
 
 
 def paths():
