@@ -19,9 +19,9 @@ def two_nodes() -> Iterator[str]:
     head = {"num_cpus": 1, "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     nodes = Cluster(initialize_head=True, head_node_args=head)
-    signal.signal(signal.SIGTERM, before)  # Ray put its own there, which other tests would meet
     try:
         nodes.add_node(num_cpus=1)
+        signal.signal(signal.SIGTERM, before)  # Ray put its own there, which other tests would meet
         yield nodes.address
     finally:
         nodes.shutdown()

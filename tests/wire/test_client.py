@@ -232,11 +232,20 @@ def test_a_token_is_in_no_log_and_no_text(guarded, caplog):
     assert TOKEN not in caplog.text
 
 
+def _asked_to_encode(server):
+    figures = server.get("/metrics").body.decode().splitlines()
+    return [own for own in figures if own.startswith('esm2_requests_total{action="encode"')]
+
+
 def test_every_sequence_that_cannot_be_used_is_named_before_anything_is_sent(guarded):
     sequences = ["MKT", "MKt", "GG", "", "M" * 301, "M<mask>"]
-    # Without a token, a request would be refused for that.
-    with Client(guarded.url, model="my-slug") as own, pytest.raises(InvalidRequest) as caught:
+    before = _asked_to_encode(guarded)
+    with (
+        Client(guarded.url, TOKEN, model="my-slug") as own,
+        pytest.raises(InvalidRequest) as caught,
+    ):
         own.embed(sequences)
+    assert _asked_to_encode(guarded) == before
     faults = caught.value.faults
     assert list(faults) == [f"sequences[{index}]" for index in (1, 3, 4, 5)]
     assert "residue 3 is 't'" in faults["sequences[1]"][0]

@@ -14,7 +14,7 @@ from tests.wire.refusals import TOKENS
 
 #: How long it may take on a busy machine before the test fails; 15 s are usual.
 PATIENCE = 300
-OPERATIONS = 4 + 4 + 2 + 4 * 3  # health and status, v3, v2, and v1 of each of four models
+OPERATIONS = 4 + 6 + 2 + 4 * 3  # health and status, v3, v2, and v1 of each of four models
 
 
 def test_schemathesis_finds_nothing_that_the_description_does_not_say(guarded, tmp_path):
