@@ -206,14 +206,22 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as work:
             rows = contest(given, Path(work))
-        result = {
+        how = {
             "command": f"python -m benchmarks.bulk FASTA --records {given.records}"
             f" --rival {given.rival} --pepe {given.pepe}",
             "machine": machine.identity(),
             "software": machine.software("default"),
-            "rows": rows,
         }
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        RESULT.write_text(json.dumps(_with_older(rows, how), indent=2) + "\n")
+
+
+def _with_older(rows: list[dict[str, Any]], how: dict[str, Any]) -> dict[str, Any]:
+    """The result file: this run's rows, and those of earlier runs that it has not made anew."""
+    runs = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
+    mine = {(row["what"], row["records"]) for row in rows}
+    for run in runs:
+        run["rows"] = [row for row in run["rows"] if (row["what"], row["records"]) not in mine]
+    return {"runs": [*(run for run in runs if run["rows"]), {**how, "rows": rows}]}
 
 
 if __name__ == "__main__":

@@ -267,6 +267,7 @@ def test_a_directory_that_may_not_be_written_is_refused(embed, tmp_path):
         (["-o", "x.npz"], "FASTA"),
         (["link.npz", "-o", "in.npz"], "in.npz is the input file"),
         (["x.fasta", "-o", "x.npz", "--include", "mean,sum"], "'sum' is not one of mean, per_tok"),
+        (["x.fasta", "-o", "x.npz", "--pool", "sum"], "'--pool': 'sum' is not one of 'mean'"),
         (["x.fasta", "-o", "x.npz", "--layers", "-1,last"], "'last' is not a layer"),
         (["x.fasta", "-o", "x.npz", "--layers", ""], "'' is not a layer"),
         (["x.fasta", "-o", "x.npz", "--max-residues", "0"], "--max-residues"),

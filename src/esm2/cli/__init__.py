@@ -151,7 +151,9 @@ def _ending() -> str:
 
 
 def _usage(error: typer.TyperException) -> str:
-    message, context = error.format_message(), getattr(error, "ctx", None)
+    # typer puts the name of Python's exception before the word that is none of an option's.
+    message = error.format_message().replace(": Value error, ", ": ")
+    context = getattr(error, "ctx", None)
     if context is None or message.startswith("Usage:"):  # the whole help: `esm2` alone
         return message
     return f"{context.get_usage()}\nesm2: {message} (see {context.command_path} --help)"
