@@ -1,8 +1,9 @@
 """Make the environments of the clients that judge the server (tests/clients), and what tests start.
 
 python tools/clients.py     .clients/X/ for each tests/clients/constraints/X.txt; R with RCurl,
-                            PostgreSQL, Redis and Chromium where Debian's apt may install them;
-                            ui/node_modules, which the page is built of, where there is npm
+                            PostgreSQL, Redis, Chromium, nginx and haproxy where Debian's apt may
+                            install them; ui/node_modules, which the page is built of, where there
+                            is npm
 
 What is there already is kept. What cannot be made is said in one line, kept as .clients/NAME.txt,
 and the tests that need it are skipped with that line; the exit status is 0.
@@ -28,6 +29,8 @@ DEBIAN = {
     "PostgreSQL": ("usr/lib/postgresql/*/bin/initdb", ("postgresql",)),
     "Redis": ("usr/bin/redis-server", ("redis-server",)),
     "Chromium": ("usr/bin/chromium", ("chromium",)),
+    "nginx": ("usr/sbin/nginx", ("nginx-light",)),
+    "haproxy": ("usr/sbin/haproxy", ("haproxy",)),
 }
 #: Seconds for one command; without a network, pip and apt give up long before.
 PATIENCE = 240

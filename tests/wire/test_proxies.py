@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -75,7 +74,7 @@ def nginx(place: Path, port: int, to: str) -> list[str]:
         )
         + f"{block}\n}}\n"
     )
-    return ["nginx", "-p", str(place), "-c", str(config)]
+    return ["/usr/sbin/nginx", "-p", str(place), "-c", str(config)]
 
 
 def nginx_with_tls(place: Path, port: int, to: str) -> list[str]:
@@ -102,13 +101,13 @@ def haproxy(place: Path, port: int, to: str) -> list[str]:
     block = lines("haproxy").replace("bind :80", f"bind 127.0.0.1:{port}")
     config = place / "haproxy.cfg"
     config.write_text(block.replace("127.0.0.1:8000", to.removeprefix("http://").rstrip("/")))
-    return ["haproxy", "-db", "-f", str(config)]
+    return ["/usr/sbin/haproxy", "-db", "-f", str(config)]
 
 
 @contextmanager
 def behind(kind, place: Path, server: Server, to: str) -> Iterator[Proxied]:
     program = kind.__name__.partition("_")[0]
-    if not shutil.which(program):
+    if not Path(f"/usr/sbin/{program}").exists():
         pytest.skip(f"{program} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -9,7 +9,7 @@ APC-corrected (average product correction: subtract what row and column sums exp
 It is linear in the corrected maps, so each map is added up when it is computed and then forgotten:
 
     M = sum_h w_h A_h             (L, L)
-    C = sum_h (w_h / s_h) r_h r_h^T   (L, L), one matrix product for each block of heads
+    C = sum_h (w_h / s_h) r_h r_h^T   (L, L)
     logit = bias + M + M^T - C
 
 Memory is O(L^2) whatever the number of layers; fair-esm holds layers x heads x L^2, several times.
@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -59,8 +60,11 @@ class ContactSum:
         for coefficient, map_ in zip(coefficients.tolist(), weights, strict=True):
             self.half.add_(map_, alpha=coefficient)
         sums = weights.sum(2) + weights.sum(1)
-        scaled = sums * (coefficients / sums.sum(1)).unsqueeze(1)
-        self.half.addmm_(scaled.T, sums, alpha=-0.5)
+        scaled = sums * (0.5 * coefficients / sums.sum(1)).unsqueeze(1)
+        # Not by a matrix product: where a BLAS fuses a product with its sum, and where it does not,
+        # may depend on the number of threads.
+        for left, right in zip(scaled, sums, strict=True):
+            self.half.sub_(torch.outer(left, right))
 
     def probabilities(self) -> Tensor:
         """Contact probabilities, float32 (L, L), symmetric to the bit, once all layers were added.
