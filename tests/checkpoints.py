@@ -28,6 +28,10 @@ import torch
 from esm.model.esm2 import ESM2
 from torch import Tensor
 
+# fair-esm and transformers ask torch for cosines, which may be wrong in a process whose first ones
+# are asked for by several threads at once (docs/numerics.md).
+torch.zeros(1).cos()
+
 #: (layers, dim, heads) of the checkpoints that tests use; head_dim 16, 12, 16, 24.
 SHAPES = {"tiny": (2, 32, 2), "odd": (3, 48, 4), "8m": (6, 320, 20), "35m": (12, 480, 20)}
 
