@@ -73,11 +73,11 @@ def _check(engine: Engine, model: Any) -> None:
     _close(ours.per_token[layers], theirs.last_hidden_state[0, 1:-1])
     maps = torch.stack([own[0] for own in theirs.attentions])
     _close(ours.attentions, maps.mean((1, 2))[:, 1:-1])
-    _close(ours.contacts, _trunk(model).predict_contacts(ids, everything)[0])
+    _close(ours.contacts, _trunk(model).predict_contacts(ids, everything)[0], "contacts")
 
 
-def _close(ours: Any, theirs: torch.Tensor) -> None:
-    assert_near(ours, theirs.numpy(), FAIR_ESM)
+def _close(ours: Any, theirs: torch.Tensor, kind: str = "array") -> None:
+    assert_near(ours, theirs.numpy(), FAIR_ESM, kind)
 
 
 def _kernels() -> list[str]:

@@ -57,8 +57,8 @@ def headless(reference, tmp_path_factory):
         yield loaded
 
 
-def close(array, expected):
-    assert_near(array, expected, FAIR_ESM)
+def close(array, expected, kind="array"):
+    assert_near(array, expected, FAIR_ESM, kind)
 
 
 # --- embed -------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_encode_gives_everything_that_was_asked_for(model, truth):
             close(own.per_token[layer], expected[f"per_token {layer}"])
             close(own.bos[layer], expected[f"bos {layer}"])
         close(own.logits, expected["logits"][:, AMINO_ACIDS])
-        close(own.contacts, expected["contacts"])
+        close(own.contacts, expected["contacts"], "contacts")
         close(own.attentions, expected["attentions"])
         shapes = [array.shape for array in (own.logits, own.contacts, own.attentions)]
         assert shapes == [(length, 20), (length, length), (LAYERS, length)]
