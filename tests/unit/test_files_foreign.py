@@ -14,11 +14,12 @@ from esm2.files import fasta
 FASTQ = b"@r1\nACGT\n+\nIIII\n"
 
 
-def archive(*names, compression=zipfile.ZIP_DEFLATED):
+def archive(*names, compression=zipfile.ZIP_DEFLATED, at=(2026, 11, 29, 1, 1, 1)):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", compression) as out:
         for name in names:
-            out.writestr(name, b"application/x" if name == "mimetype" else b"x" * 9)
+            text = b"application/x" if name == "mimetype" else b"x" * 9
+            out.writestr(zipfile.ZipInfo(name, at), text, compression)
     return content.getvalue()
 
 
@@ -26,6 +27,10 @@ def saved(save, **arrays):
     content = io.BytesIO()
     save(content, **arrays)
     return content.getvalue()
+
+
+def safetensors(size):
+    return size.to_bytes(8, "little") + b'{"a":' + b" " * (size - 6) + b"}"
 
 
 TAR = b"x.fasta".ljust(257, b"\0") + b"ustar\x0000" + bytes(248) + b">a\nMKT\n"
@@ -51,6 +56,13 @@ FILES = {
     "UTF-16, the other end first": (">ab\nMKT\n".encode("utf-16-be"), "UTF-16"),
     "zip": (archive("x.fasta"), "zip archive"),
     "xlsx": (archive("xl/workbook.xml", "[Content_Types].xml"), "Excel"),
+    # The time of day of a zip archive, the size in a safetensors file: any byte, a line's end too.
+    "xlsx, packed at 8:00:20": (archive("xl/workbook.xml", at=(2026, 1, 1, 8, 0, 20)), "Excel"),
+    "xlsx, packed at 8:00:26": (archive("xl/workbook.xml", at=(2026, 1, 1, 8, 0, 26)), "Excel"),
+    "xlsx, packed at 1:16:26": (archive("xl/workbook.xml", at=(2026, 1, 1, 1, 16, 26)), "Excel"),
+    "safetensors": (safetensors(200), "safetensors"),
+    "safetensors with a line's end in its size": (safetensors(10 * 256 + 200), "safetensors"),
+    "two letters": (b"MK\nTAYIAKQR\n", "without a header"),
     "npz": (saved(np.savez, embeddings=np.zeros(3)), "numpy archive"),
     "npy": (saved(np.save, arr=np.zeros(3)), "numpy array"),
     "pickle": (pickle.dumps({"a": "MKT"}), "pickle"),

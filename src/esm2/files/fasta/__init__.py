@@ -104,7 +104,7 @@ def _records(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:
             continue
         elif residues := line.translate(_BLANKS).strip(_DOS_END):
             if header is None:
-                raise InvalidFasta(name, number, foreign.named(line))
+                raise InvalidFasta(name, number, foreign.named(line, (more for _, more in lines)))
             pieces.append(residues)
     if header is None:
         raise InvalidFasta(name, max(number, 1), "the file is empty: it has no record")

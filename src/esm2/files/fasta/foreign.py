@@ -1,13 +1,17 @@
-"""What a file is that is not FASTA, told by its first line, and what to do about it.
+"""What a file is that is not FASTA, told by how it begins, and what to do about it.
 
 A file is never read as another format than FASTA: which of its parts would be meant is the
 person's to say. `named` is a look at the first line with anything on it, each byte a character, so
-that it tells binary formats too.
+that it tells binary formats too; in those a line ends anywhere, so more lines are looked at.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+from esm2.errors import InvalidFasta
 
 _CONVERT = (
     "convert it to FASTA, for example with Biopython:"
@@ -29,18 +33,21 @@ _WEB = "save the sequence itself: on most pages that is the link called FASTA"
 _NUMBERS = "it has numbers and no sequences; name the FASTA file that they were made of"
 _TEXT = "save the file as plain text (UTF-8)"
 
-#: (how the first line begins, what the file is, what to do), the first that fits.
+# The head of a zip archive's first file, before its name; two of its bytes may be a line's end.
+_ZIP = r"PK\x03\x04.{20,26}"
+
+#: (how the file begins, or its first line, what it is, what to do), the first that fits.
 _FORMATS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(begin, re.IGNORECASE | re.DOTALL), name, advice)
     for begin, name, advice in (
         # Binary.
-        (r"PK\x03\x04.{26}(xl/|\[Content_Types\].*xl/)", "an Excel workbook (.xlsx)", _TABLE),
-        (r"PK\x03\x04.{26}(word/|\[Content_Types\].*word/)", "a Word document (.docx)", _TEXT),
-        (r"PK\x03\x04.{26}\[Content_Types\]", "an Office document (.xlsx or .docx)", _TEXT),
-        (r"PK\x03\x04.{26}mimetype.*spreadsheet", "a spreadsheet (.ods)", _TABLE),
-        (r"PK\x03\x04.{26}mimetype", "an OpenDocument text (.odt)", _TEXT),
-        (r"PK\x03\x04.{26}[^/]*\.npy", "a numpy archive (.npz)", _NUMBERS),
-        (r"PK\x03\x04.{26}[^/]*/(data\.pkl|\.format_version)", "a PyTorch file (.pt)", _NUMBERS),
+        (_ZIP + r"(word/|\[Content_Types\].*word/)", "a Word document (.docx)", _TEXT),
+        (_ZIP + r"(xl/|\[Content_Types\].*xl/)", "an Excel workbook (.xlsx)", _TABLE),
+        (_ZIP + r"\[Content_Types\]", "an Office document (.xlsx or .docx)", _TEXT),
+        (_ZIP + r"mimetype.*spreadsheet", "a spreadsheet (.ods)", _TABLE),
+        (_ZIP + r"mimetype", "an OpenDocument text (.odt)", _TEXT),
+        (_ZIP + r"[^/]*\.npy", "a numpy archive (.npz)", _NUMBERS),
+        (_ZIP + r"[^/]*/(data\.pkl|\.format_version)", "a PyTorch file (.pt)", _NUMBERS),
         (r"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", _UNPACK),
         (r"7z\xbc\xaf", "a 7z archive", _UNPACK),
         (r"Rar!\x1a", "a RAR archive", _UNPACK),
@@ -97,6 +104,8 @@ _FORMATS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
 )  # fmt: skip
 
 _LOOKED_AT = 4096
+# Letters that no line of text has; or two bytes of the size with which safetensors begins.
+_MAYBE_BINARY = re.compile(r"[^\n]{0,2}\n|.*[\x00-\x08\x0e-\x1f]")
 _PIR = re.compile(r"(P1|F1|D1|DL|DC|RL|RC|N1|N3|XX);")
 _UTF16 = re.compile(r"(\x00[^\x00]){2}")
 _RESIDUES = re.compile(r"[A-Za-z*.-]+")
@@ -105,15 +114,20 @@ _STRUCTURE = (("HECTSGBI-", "HE"), ("IMOSPB-", "M"))
 _STRUCTURE_RESIDUES = 20
 
 
-def named(line: str) -> str:
+def named(line: str, following: Iterator[str]) -> str:
     """What a file is whose first line does not begin with `>`, and what to do.
 
     Args:
         line: as it was read, in Latin-1.
+        following: the lines behind it, looked at where it may be binary.
     """
-    line = line[:_LOOKED_AT]
+    line = beginning = line[:_LOOKED_AT]
+    if _MAYBE_BINARY.match(line):
+        with suppress(InvalidFasta):  # damaged further on, and this is what it is all the same
+            while len(beginning) < _LOOKED_AT and (more := next(following, None)):
+                beginning += more[:_LOOKED_AT]
     for begin, name, advice in _FORMATS:
-        if begin.match(line):
+        if begin.match(beginning):
             what = name if name.startswith(("in ", "compressed")) else f"{name}, not FASTA"
             return f"this is {what}; {advice}"
     text = line.strip()
