@@ -56,6 +56,7 @@ def run_schemathesis(
         "--phases": "examples,coverage,fuzzing",
         "--max-examples": str(examples),
         "--suppress-health-check": "too_slow",
+        "--request-timeout": str(seconds),  # 10 s by default: how long the processor may take
     }
     if token:
         flags["--header"] = f"Authorization: Token {token}"
