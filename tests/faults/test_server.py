@@ -67,7 +67,7 @@ def test_a_wedged_worker_is_noticed_and_one_that_goes_on_is_ready_again():
 
 
 def test_a_wedged_worker_is_replaced_and_what_it_had_in_hand_is_answered():
-    with serving("--hung-seconds", "1") as server:
+    with serving("--hung-seconds", "8") as server:  # more than the next one needs
         before = server.post(ENCODE, alone("MKTAYIAKQR")).body
         [worker] = children(server)
         os.kill(worker, signal.SIGSTOP)
