@@ -36,11 +36,11 @@ class Busy:
         batches: what was computed after it, as lists of costs.
     """
 
-    def __init__(self, compute=answers, *, pack_tokens=100, queue_tokens=10**9):
+    def __init__(self, compute=answers, *, pack_tokens=100, queue_tokens=10**9, **how):
         self._compute = compute
         self._started, self._released = threading.Event(), threading.Event()
         self.batches = []
-        budget = Budget(pack_tokens, queue_tokens)
+        budget = Budget(pack_tokens, queue_tokens, **how)
         self.batcher = Batcher([self._run], cost_of, budget, name="test")
         self.first = self.batcher.submit(request(1))
         assert self._started.wait(PATIENCE)

@@ -28,6 +28,8 @@ from esm2.watch import Pass, Watch, nobody
 
 # Seconds of computing that the measured speed looks back on.
 _MEMORY = 30.0
+# Cost that a batch may have however long it takes: with less, weights are read for too little.
+_WORTH_A_PASS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,14 @@ class Budget:
         queue_tokens: cost that may wait; beyond it a caller is refused who has more than its share
             of that waiting.
         max_wait_seconds: the longest that a request may be expected to wait.
+        pass_seconds: what requests that share a batch may take, so that who comes next waits no
+            longer; a request alone, and some that are short, may take longer.
     """
 
     pack_tokens: int
     queue_tokens: int
     max_wait_seconds: float = math.inf
+    pass_seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,14 +365,17 @@ class Batcher:
         limit = self._budget.pack_tokens
         last_free = len(self._executors) - len(self._running) == 1 < len(self._executors)
         batch: list[_Waiting] = []
-        total = 0
+        total, work = 0, 0.0
 
         def suits(waiting: _Waiting) -> bool:
             if waiting.future.cancelled():  # to be dropped
                 return True
             if not batch:
                 return not last_free or waiting.cost <= limit
-            return total + waiting.cost <= limit
+            after, seconds = total + waiting.cost, self._speed.seconds(work + waiting.work)
+            return after <= limit and (
+                after <= _WORTH_A_PASS or seconds <= self._budget.pass_seconds
+            )
 
         # Only the first of a batch may be looked for behind others.
         while (waiting := self._queue.pop(suits, anywhere=not batch)) is not None:
@@ -377,6 +385,7 @@ class Batcher:
             if waiting.future.set_running_or_notify_cancel():
                 batch.append(waiting)
                 total += waiting.cost
+                work += waiting.work
         return batch
 
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from esm2.tokens.book import TokenBook
 
 
+# A request that comes waits for the pass that runs; so long may several together take.
+_PASS_SECONDS = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A loaded model with a batcher in front.
@@ -247,7 +251,9 @@ def open_runtime(
         meanwhile()
         batchers: dict[str, Batcher] = {}
         models: list[tuple[Decided, int]] = []
-        limits = Budget(settings.pack_tokens, settings.queue_tokens, settings.max_wait_seconds)
+        limits = Budget(
+            settings.pack_tokens, settings.queue_tokens, settings.max_wait_seconds, _PASS_SECONDS
+        )
         for workers in started:
             decided = _decided(workers, places)
             say_unused(decided, on_fetch)

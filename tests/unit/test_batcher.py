@@ -71,6 +71,17 @@ def test_a_request_above_the_budget_runs_alone():
         assert [value(future) for future in futures] == [1, 11, 2, 3]
 
 
+def test_a_batch_is_filled_only_as_far_as_it_may_take_or_is_worth_a_pass():
+    for seconds, batches in (
+        (0.0, [[200, 300], [200, 200], [600], [1]]),
+        (60.0, [[200, 300, 200, 200, 600, 1]]),
+    ):
+        with Busy(pack_tokens=4096, pass_seconds=seconds) as busy:
+            busy.submit(200, 300, 200, 200, 600, 1)
+            busy.finish()
+            assert busy.batches == batches
+
+
 def test_requests_of_several_threads_share_a_batch():
     with Busy(pack_tokens=100) as busy:
         threads = [threading.Thread(target=busy.submit, args=(cost,)) for cost in range(1, 6)]
