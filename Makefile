@@ -33,8 +33,9 @@ wheel: .venv/.serving
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	@echo "pip install --extra-index-url https://download.pytorch.org/whl/cpu '$$(ls -t dist/esm2-*.whl | head -n 1)[all]'"
 
-# Passive: threads that wait do not spin on the cores that the other processes need.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+# Passive: threads that wait do not spin on the cores that the other processes need. Not reordered: the files with the most tests come first
+# otherwise, and the last ones are few and long.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # What is computed and what is sent, once more as a CPU without AVX-512 does it; what is computed, as torch does it alone.
 ENGINE := $(addprefix tests/engine/test_,company.py native.py parity_fair_esm.py parity_transformers.py weights.py)
 SENT := $(addprefix tests/wire/test_,company.py v1.py v2_encode.py v2_predict.py v2_documentation.py v3.py v3_score.py generations.py client.py) \

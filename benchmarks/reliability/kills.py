@@ -43,7 +43,7 @@ async def _kills(times: int) -> dict[str, Any]:
         async def load() -> Seen:
             seen = Seen()
             while not killing.done():
-                part = await closed_loop(server.port, requests, CALLERS, 5)
+                part = await closed_loop(server.port, requests, CALLERS, 1)
                 _add(seen, part)
             return seen
 
@@ -89,7 +89,7 @@ async def _restarts(times: int) -> dict[str, Any]:
     seen = Seen()
     restarting = asyncio.create_task(restart())
     while not restarting.done():
-        _add(seen, await closed_loop(port, requests, CALLERS, 5))
+        _add(seen, await closed_loop(port, requests, CALLERS, 1))
     await restarting
     server.stop()
     figures = seen.figures()

@@ -17,7 +17,8 @@ from esm2.catalog import DEMO_SLUG
 from tests.wire.server import PATIENCE, serving
 
 ENCODE = f"/api/v2/{DEMO_SLUG}/encode/"
-LONG = {"items": [{"sequence": "MKTAYIAKQR" * 200}], "params": {"include": ["contacts"]}}
+LONG = {"items": [{"sequence": "MKTAYIAKQR" * 200}]}
+LARGE = {**LONG, "params": {"include": ["contacts"]}}
 
 
 def children(server):
@@ -112,19 +113,19 @@ def test_a_deadline_is_kept_and_what_was_not_computed_is_dropped():
 
 def test_what_cannot_fit_into_memory_is_refused_with_the_longest_that_would():
     with serving("--memory-mb", "24") as server:
-        refused = server.post(ENCODE, LONG)
+        refused = server.post(ENCODE, LARGE)
         assert refused.status == 400
         assert refused.json()["code"] == "request.does_not_fit"
         longest = int(refused.json()["error"].partition("at most ")[2].split()[0])
-        fits = {**LONG, "items": alone("M" * longest)["items"]}
+        fits = {**LARGE, "items": alone("M" * longest)["items"]}
         assert server.post(ENCODE, fits).status == 200
-        too_long = {**LONG, "items": alone("M" * (longest + 1))["items"]}
+        too_long = {**LARGE, "items": alone("M" * (longest + 1))["items"]}
         assert server.post(ENCODE, too_long).json()["code"] == "request.does_not_fit"
 
 
 def test_a_full_queue_says_when_to_come_back():
     with serving("--queue-tokens", "10") as server, ThreadPoolExecutor(8) as callers:
-        answers = [callers.submit(server.post, ENCODE, LONG) for _ in range(8)]
+        answers = [callers.submit(server.post, ENCODE, LARGE) for _ in range(8)]
         refused = [answer.result() for answer in answers if answer.result().status != 200]
         assert refused
         for own in refused:
