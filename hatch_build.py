@@ -35,6 +35,7 @@ _INSTRUCTION_SETS = {
     "avx2": "-mavx2 -mfma",
     "avx512": _AVX512,
     "avx512bf16": f"{_AVX512} -mavx512bf16",
+    "amx": f"{_AVX512} -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8",
 }
 
 

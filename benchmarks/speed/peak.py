@@ -1,7 +1,7 @@
 """What the machine can do at most: the yardstick beside every result.
 
     registers   multiply-add instructions on registers alone, from registers.cpp; no program on the
-                machine can be faster, but for one that uses a matrix unit (AMX)
+                machine can be faster, but in float32 by the matrix unit of AMX (in three bfloat16)
     gemm        torch's best matrix products at the sizes of a model: what a library reaches
 
     python -m benchmarks.speed.peak [SHAPE ..]      prints one JSON object, GFLOP/s

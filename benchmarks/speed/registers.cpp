@@ -1,12 +1,15 @@
 // The most that this machine's cores can compute: multiply-add instructions on registers alone,
-// all cores at once. Prints one JSON object: dtype -> chains -> GFLOP/s.
+// AMX's tiles among them, all cores at once. Prints one JSON object: dtype -> chains -> GFLOP/s.
 //
 // The loops are assembly, so no compiler can drop, vectorise or spill them; each is first run a
 // thousand times and its sum checked. `chains` independent accumulators hide the latency of an
 // instruction: where more of them give no more, it is throughput that limits, as it should be.
 // Compile it for plain x86-64: the program asks the processor what it has.
 
+#include <cpuid.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -68,7 +71,51 @@
     LOOP(NAME##_16, FACTORS_AVX512, FIRST_8(F) NEXT_8(F))                 \
     LOOP(NAME##_24, FACTORS_AVX512, FIRST_8(F) NEXT_8(F) LAST_8(F))
 
+// Tiles 0 to 5 are accumulators, 6 and 7 the factors; the shapes and what is loaded lie in memory.
+#define TILE_BFLOAT16(N) "tdpbf16ps %%tmm7, %%tmm6, %%tmm" #N "\n\t"
+#define TILE_INT8(N) "tdpbusd %%tmm7, %%tmm6, %%tmm" #N "\n\t"
+#define TILE_CLEAR(N) "tilezero %%tmm" #N "\n\t"
+#define FIRST_6(F) F(0) F(1) F(2) F(3) F(4) F(5)
+
+#define LOOP_OF_TILES(NAME, F)                                                    \
+    uint32_t NAME(uint64_t rounds, uint32_t factor) {                             \
+        const TileShapes shapes;                                                  \
+        alignas(64) uint32_t tile[256];                                           \
+        std::fill(tile, tile + 256, factor);                                      \
+        asm volatile("ldtilecfg %[shapes]\n\t" FIRST_6(TILE_CLEAR)                \
+                     "tileloadd (%[tile], %[stride]), %%tmm6\n\t"                 \
+                     "tileloadd (%[tile], %[stride]), %%tmm7\n\t"                 \
+                     "1:\n\t" FIRST_6(F)                                          \
+                     "dec %[rounds]\n\t"                                          \
+                     "jnz 1b\n\t"                                                 \
+                     "tilestored %%tmm0, (%[tile], %[stride])\n\t"                \
+                     "tilerelease\n\t"                                            \
+                     : [rounds] "+r"(rounds)                                      \
+                     : [shapes] "m"(shapes), [tile] "r"(tile), [stride] "r"(64l)  \
+                     : "cc", "memory");                                           \
+        return tile[0];                                                           \
+    }
+
 namespace {
+
+// Eight tiles of 16 rows of 64 bytes.
+struct TileShapes {
+    uint8_t palette = 1, start = 0, none[14] = {};
+    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+LOOP_OF_TILES(bfloat16_tiles, TILE_BFLOAT16)
+LOOP_OF_TILES(int8_tiles, TILE_INT8)
+
+// Whether there are tiles; Linux lets a process use them once it has asked.
+bool has_tiles() {
+    unsigned eax, ebx, ecx, edx;
+    const unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, all = bf16 | tile | int8;
+    constexpr int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & all) == all &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
 
 LOOPS_AVX512(float32, FLOAT32)
 LOOPS_AVX512(bfloat16, BFLOAT16)
@@ -81,21 +128,23 @@ using Clock = std::chrono::steady_clock;
 struct Loop {
     const char* dtype;
     int chains;
-    int lanes;     // of an accumulator, 32 bits each
+    int lanes;     // of an accumulator, 32 bits each; a tile has 256
     int products;  // that one instruction adds to a lane
     uint32_t (*run)(uint64_t rounds, uint32_t factor);
     bool available;
 
     // The number 1 in all parts of a lane.
     uint32_t factor() const {
-        return products == 1 ? 0x3f800000 : products == 2 ? 0x3f803f80 : 0x01010101;
+        return of_bytes() ? 0x01010101 : products == 1 ? 0x3f800000 : 0x3f803f80;
     }
+
+    bool of_bytes() const { return products == 4 || products == 64; }
 
     // Whether a thousand rounds add a thousand times `products` to a lane.
     bool counts_right() const {
         const uint32_t sum = run(1000, factor());
         const float expected = 1000.0f * products;
-        if (products == 4) return sum == static_cast<uint32_t>(expected);
+        if (of_bytes()) return sum == static_cast<uint32_t>(expected);
         return std::memcmp(&sum, &expected, sizeof sum) == 0;
     }
 
@@ -153,6 +202,7 @@ int main() {
     const bool avx512 = __builtin_cpu_supports("avx512f");
     const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
     const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+    const bool tiles = has_tiles();
     const bool avx2 = !avx512 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const Loop loops[] = {
         {"float32", 8, 16, 1, float32_8, avx512},
@@ -166,6 +216,8 @@ int main() {
         {"int8", 8, 16, 4, int8_8, vnni},
         {"int8", 16, 16, 4, int8_16, vnni},
         {"int8", 24, 16, 4, int8_24, vnni},
+        {"bfloat16", 6, 256, 32, bfloat16_tiles, tiles},
+        {"int8", 6, 256, 64, int8_tiles, tiles},
     };
     std::map<std::string, std::string> parts;
     for (const Loop& loop : loops) {

@@ -97,7 +97,8 @@ def _allocator(allocator: str, rows: Sequence[Row]) -> list[str]:
         "This package: how many times as long a rival takes in the same run (OpenVINO in the same"
         " dtype, in its best mode), and its distance from fair-esm (from its own float32 where"
         " fair-esm did not run). FLOPs are counted without padding; `of peak` is of that of the"
-        " dtype on registers. A scan skips what nobody asked for, so its share may exceed 100 %.",
+        " dtype on registers. A scan skips what nobody asked for, and AMX computes float32 by"
+        " instructions of bfloat16, so their shares may exceed 100 %.",
         _own(rows),
     ]
     if any(_disturbed(row) for row in rows if "median" in row):

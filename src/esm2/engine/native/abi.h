@@ -64,9 +64,10 @@ struct HeadJob {
   float *out;      // rows x columns
 };
 
-// One instruction set's functions for one dtype. `panel` and `per_word`: how weights lie, gemm.h.
+// One instruction set's functions for one dtype. How weights lie, gemm.h: `panel` columns, `per_word`
+// elements, as many words as are a multiple of `whole`; what is missing is 0.
 struct Kernels {
-  int32_t panel, per_word;
+  int32_t panel, per_word, whole;
   size_t (*workspace)(const Model *, const Job *);
   void (*forward)(const Model *, const Job *);
   void (*language_head)(const LanguageHead *, const HeadJob *);

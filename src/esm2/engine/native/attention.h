@@ -18,11 +18,13 @@
 
 #include "element.h"
 #include "functions.h"
+#ifdef __AMX_TILE__
+#include "amx_attention.h"
+#endif
 
 namespace {
 
 constexpr float LOG2_E = 1.4426950408889634f;
-constexpr int LANES = 2 * W;  // queries of a block
 
 // A block of the map, softmaxed: what query first + lane gives to key t is
 // weights[t * LANES + lane] * scale[lane]. The scale of lanes from `count` on is 0.
@@ -38,12 +40,14 @@ struct Scratch {
   uint32_t *queries;  // head_dim / PER_WORD x LANES
   float *scores;      // L x LANES
 
+  // Whole steps of 32 keys.
+  static size_t padded(int L) { return (static_cast<size_t>(L) + 31) / 32 * 32; }
   static size_t bytes(int L, int head_dim) {
-    const size_t rows = L + 1;
+    const size_t rows = padded(L);
     return 4 * (2 * rows * head_dim + LANES * (rows + head_dim)) + 4 * 64;
   }
   Scratch(char *at, int L, int head_dim) {
-    const size_t rows = L + 1;
+    const size_t rows = padded(L);
     const auto take = [&](size_t words) {
       char *p = at;
       at += (words * 4 + 63) / 64 * 64;
@@ -98,6 +102,12 @@ struct Head {
   }
 
   void lay_out_values() const {
+#ifdef __AMX_TILE__
+    if constexpr (X::PER_WORD == 2) {
+      const auto at = [this](int t) { return v + static_cast<size_t>(t) * stride; };
+      return values_in_tiles<head_dim>(at, L, scratch.values);
+    }
+#endif
     for (int t = 0; t < L; t += X::PER_WORD) {
       const Element *__restrict row = v + static_cast<size_t>(t) * stride;
       uint32_t *__restrict out = scratch.values + t / X::PER_WORD * head_dim;
@@ -153,13 +163,25 @@ struct Head {
       }
   }
 
+  // Scores of all keys, and their maximum down each lane.
+  void score(V (&top)[2]) const {
+#ifdef __AMX_TILE__
+    if constexpr (X::PER_WORD == 2)
+      return score_in_tiles<head_dim>(scratch.keys, scratch.queries, L, scratch.scores, top);
+#endif
+    int t = 0;
+    for (; t + TILE_ROWS <= L; t += TILE_ROWS) score<TILE_ROWS>(t, top);
+    for (; t + 4 <= L; t += 4) score<4>(t, top);
+    for (; t < L; t++) score<1>(t, top);
+  }
+
   // exp(score - top) in place, as floats or as words of X; the reciprocal of the sum of each lane.
   template <bool floats>
   void soften(const V (&top)[2], V (&scale)[2]) const {
     V sum[2] = {zero(), zero()};
     const auto weight = [&](int t, int j) {
       const V score = load(scratch.scores + t * LANES + j * W);
-      const V p = exp2<X::EXP_DEGREE>(subtract(score, top[j]));
+      const V p = exp2<X::EXACT>(subtract(score, top[j]));
       sum[j] = add(sum[j], p);
       return p;
     };
@@ -214,6 +236,20 @@ struct Head {
         store(out + (d + i) * LANES + j * W, multiply(sums[i][j], scale[j]));
   }
 
+  // The context of all lanes, into out[d][lane].
+  void mix(const V (&scale)[2], float *out) const {
+#ifdef __AMX_TILE__
+    if constexpr (X::PER_WORD == 2) {
+      uint32_t *weights = reinterpret_cast<uint32_t *>(scratch.scores);
+      const int words = (L + 1) / 2, whole = whole_steps(L) / 2;
+      memset(weights + words * LANES, 0, (whole - words) * LANES * sizeof(uint32_t));
+      return mix_in_tiles<head_dim>(scratch.values, weights, L, scale, out);
+    }
+#endif
+    constexpr int rows = head_dim % MIX_ROWS ? 6 : MIX_ROWS;
+    for (int d = 0; d < head_dim; d += rows) mix<rows>(d, scale, out);
+  }
+
   // The context of a block, [d][lane], to the rows of its queries.
   void hand_out(const float *mixed, int count, Element *context, int context_stride) const {
     for (int lane = 0; lane < count; lane += W)
@@ -245,10 +281,7 @@ struct Head {
       lay_out_queries(first + j * W, left < 0 ? 0 : left < W ? left : W, scratch.queries + j * W);
     }
     V top[2] = {broadcast(-INFINITY), broadcast(-INFINITY)}, scale[2];
-    int t = 0;
-    for (; t + TILE_ROWS <= L; t += TILE_ROWS) score<TILE_ROWS>(t, top);
-    for (; t + 4 <= L; t += 4) score<4>(t, top);
-    for (; t < L; t++) score<1>(t, top);
+    score(top);
     soften<observed>(top, scale);
     if constexpr (observed) {
       alignas(64) float shown[LANES];
@@ -257,9 +290,8 @@ struct Head {
       observe(MapBlock{scratch.scores, shown, first, count});
       if constexpr (X::PER_WORD == 2) pair_up();
     }
-    constexpr int rows = head_dim % MIX_ROWS ? 6 : MIX_ROWS;
     alignas(64) float mixed[head_dim * LANES];
-    for (int d = 0; d < head_dim; d += rows) mix<rows>(d, scale, mixed);
+    mix(scale, mixed);
     hand_out(mixed, count, context, context_stride);
   }
 

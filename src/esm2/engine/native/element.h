@@ -8,7 +8,7 @@ namespace {
 struct Float32 {
   using Element = float;
   static constexpr int PER_WORD = 1;
-  static constexpr int EXP_DEGREE = 6;
+  static constexpr bool EXACT = true;  // of functions: to the last digits
   static V multiply_add(V sums, uint32_t activation, Words weights) {
     return fma(broadcast(__builtin_bit_cast(float, activation)), as_floats(weights), sums);
   }
@@ -22,7 +22,7 @@ struct Float32 {
 struct BFloat16 {  // also what is between the products of bytes
   using Element = uint16_t;
   static constexpr int PER_WORD = 2;
-  static constexpr int EXP_DEGREE = 3;
+  static constexpr bool EXACT = false;
   static V multiply_add(V sums, uint32_t activations, Words weights) {
     return _mm512_dpbf16_ps(sums, (__m512bh)_mm512_set1_epi32(static_cast<int>(activations)),
                             (__m512bh)weights);

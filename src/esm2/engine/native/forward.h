@@ -53,6 +53,7 @@ class Forward {
 
  private:
   void work(int rank, int threads) {
+    [[maybe_unused]] const TilesOfThread tiles;
     const int first = first_row(plan_.rows, rank, threads);
     const int end = first_row(plan_.rows, rank + 1, threads);
     const Part own{rank, first, end, 0, 1};

@@ -8,18 +8,13 @@
 // before the next one, so it comes from the nearest cache. Each sum is formed in the order of K,
 // whatever the number of rows: a row's numbers do not depend on the rows beside it.
 #pragma once
-#include "abi.h"
-#include "element.h"
-#include "functions.h"
+#include "columns.h"
 #include "operand.h"
+#ifdef __AMX_TILE__
+#include "amx.h"
+#endif
 
 namespace {
-
-constexpr int PANEL = TILE_VECTORS * W;  // columns
-constexpr int K_BLOCK = 1280;            // words; a panel of so many is 160 KB
-
-// What becomes of the sums.
-enum class Then { STORE, GELU, ADD };
 
 template <class Product, class X, Then then, int rows>
 inline void tile(const uint32_t *in, const float *row_scales, int stride, const uint32_t *panel,
@@ -44,19 +39,10 @@ inline void tile(const uint32_t *in, const float *row_scales, int stride, const 
   for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < TILE_VECTORS; j++) {
-      const size_t at = static_cast<size_t>(i) * out_stride + j * W;
-      V y = sums[i][j];
-      if constexpr (is_bytes<Product>) {
-        const V scale = multiply(load(columns.scales + j * W), broadcast(row_scales[i]));
-        y = fma(Product::to_floats(y, columns.offsets + j * W), scale,
-                load(columns.bias + j * W));
-      }
-      if constexpr (then == Then::ADD) {
-        float *x = static_cast<float *>(out) + at;
-        store(x, add(load(x), y));
-      } else {
-        X::store(static_cast<typename X::Element *>(out) + at, then == Then::GELU ? gelu(y) : y);
-      }
+      const Linear own = {nullptr, columns.bias + j * W, columns.scales + j * W,
+                          columns.offsets + j * W};
+      settle<Product, X, then>(sums[i][j], own, row_scales + i, out,
+                               static_cast<size_t>(i) * out_stride + j * W);
     }
 }
 
@@ -69,16 +55,19 @@ inline void tiles(int &row, int end, const Operand &in, int stride, const uint32
                                  out + static_cast<size_t>(row) * out_stride * size, out_stride);
 }
 
-// Some of the columns of a product, whole panels.
-struct Columns {
-  int first, end;
-};
+// Bytes of the buffer of a product of rows of up to 4 D elements.
+template <class Product>
+size_t buffer_bytes(size_t rows, size_t D) {
+#ifdef __AMX_TILE__
+  if constexpr (in_tiles<Product>) return tile_operand_bytes<Product>(rows, D);
+#endif
+  return operand_bytes<Product>(rows, D);
+}
 
-// in: rows x K; out: rows x N elements of X, or, for ADD, floats that the product is added to.
-// buffer: operand_bytes(rows, K), if the product is of bytes. Only `columns` of out are computed.
+// As `linear`, of sums in vectors.
 template <class Product, class X, Then then>
-void linear(const typename X::Element *in, const Linear &linear, int rows, int K, int N,
-            Columns columns, void *out, char *buffer) {
+void by_vectors(const typename X::Element *in, const Linear &linear, int rows, int K, int N,
+                Columns columns, void *out, char *buffer) {
   const Operand all = operand<Product, X>(in, rows, K, buffer);
   const int words = K / Product::PER_WORD;
   const size_t size = then == Then::ADD ? sizeof(float) : sizeof(typename X::Element);
@@ -100,6 +89,19 @@ void linear(const typename X::Element *in, const Linear &linear, int rows, int K
       tiles<Product, X, then, 1>(row, rows, a, words, panel, taken, own, o, N, size);
     }
   }
+}
+
+// in: rows x K; out: rows x N elements of X, or, for ADD, floats that the product is added to.
+// buffer: of buffer_bytes. Only `columns` of out are computed.
+template <class Product, class X, Then then>
+void linear(const typename X::Element *in, const Linear &weights, int rows, int K, int N,
+            Columns columns, void *out, char *buffer) {
+#ifdef __AMX_TILE__
+  if constexpr (in_tiles<Product>)
+    by_tiles<Product, X, then>(in, weights, rows, K, N, columns, out, buffer);
+  else
+#endif
+    by_vectors<Product, X, then>(in, weights, rows, K, N, columns, out, buffer);
 }
 
 // The same for all columns.

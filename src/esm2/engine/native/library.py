@@ -20,7 +20,7 @@ from esm2.errors import EngineError
 
 LIBRARY = Path(__file__).parent / "libesm2.so"
 
-_INSTRUCTION_SETS = ("avx512bf16", "avx512", "avx2")  # the best first
+_INSTRUCTION_SETS = ("amx", "avx512bf16", "avx512", "avx2")  # the best first
 _ALLOWED = {"DEFAULT": (), "AVX2": ("avx2",)}  # by torch's name of what the CPU can do
 _HEAD_DIMS = (16, 24, 32, 64)
 _DIM_MULTIPLE = 32  # whole vectors and panels
@@ -118,6 +118,7 @@ class _Table(ctypes.Structure):
     _fields_ = (
         ("panel", ctypes.c_int32),
         ("per_word", ctypes.c_int32),
+        ("whole", ctypes.c_int32),
         (
             "workspace",
             ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.POINTER(Model), ctypes.POINTER(Job)),
@@ -181,8 +182,8 @@ def _library() -> ctypes.CDLL | None:
     library = ctypes.CDLL(str(LIBRARY))
     library.esm2_abi.restype = ctypes.c_uint64
     sizes = 0
-    for struct in (Layer, Job, Watch, Model, LanguageHead):
-        sizes = sizes << 12 | ctypes.sizeof(struct)
+    for struct in (Layer, Job, Watch, Model, LanguageHead, _Table):
+        sizes = (sizes * 4099 + ctypes.sizeof(struct)) % 2**64
     if library.esm2_abi() != sizes:
         raise EngineError(f"{LIBRARY} was built from other sources; build it anew: make native")
     library.esm2_has.argtypes = (ctypes.c_char_p,)

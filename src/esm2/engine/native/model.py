@@ -225,9 +225,11 @@ class NativeESM2:
     def _panels(self, weights: Sequence[Tensor], dtype: torch.dtype) -> int:
         panel, per_word = self._kernels.table.panel, 4 // dtype.itemsize
         rows, columns = sum(len(weight) for weight in weights), weights[0].shape[1]
-        panels = torch.empty(rows // panel, columns // per_word, panel, per_word, dtype=dtype)
+        words = columns // per_word
+        missing = -words % self._kernels.table.whole if dtype == torch.int8 else 0
+        panels = torch.zeros(rows // panel, words + missing, panel, per_word, dtype=dtype)
         parts = torch.split(panels, [len(weight) // panel for weight in weights])
         for part, weight in zip(parts, weights, strict=True):
-            part.copy_(weight.view(-1, panel, columns // per_word, per_word).transpose(1, 2))
+            part[:, :words].copy_(weight.view(-1, panel, words, per_word).transpose(1, 2))
         self._kept.append(panels)
         return panels.data_ptr()

@@ -7,11 +7,12 @@
 #include "abi.h"
 #include "attention.h"
 #include "observe.h"
-#include "operand.h"
+#include "gemm.h"
 
 namespace {
 
-constexpr int BLOCK_ROWS = 252;  // whole tiles; enough that weights are not fetched too often
+// Whole tiles; enough that weights are not fetched too often.
+constexpr int BLOCK_ROWS = 256 / ROWS_AT_ONCE * ROWS_AT_ONCE;
 
 // Fewer rows than that for each thread: the threads share the columns instead.
 constexpr int ROWS_WORTH_SPLITTING = 48;
@@ -136,8 +137,7 @@ struct Plan {
     own_block = memory.own(element * block * D);
     own_wide = memory.own(by_columns ? 0 : element * block * 4 * D);
     own_picked = memory.own(job.row_count >= 0 && !by_columns ? sizeof(float) * block * D : 0);
-    own_operand =
-        memory.own(is_bytes<Product> ? operand_bytes(static_cast<int>(block), model.dim * 4) : 0);
+    own_operand = memory.own(buffer_bytes<Product>(block, D));
     const size_t map_row = sums_floats ? sizeof(float) * model.heads * longest : 0;
     scratch = memory.own(std::max(Scratch::bytes(longest, model.dim / model.heads), map_row));
   }

@@ -107,8 +107,8 @@ void run_together(int wanted, const Work &work) {
 
 // The rows of rank, of all: whole tiles, so that no thread has a remainder in its middle.
 inline int first_row(int rows, int rank, int threads) {
-  const int64_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-  const int64_t first = tiles * rank / threads * TILE_ROWS;
+  const int64_t tiles = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+  const int64_t first = tiles * rank / threads * ROWS_AT_ONCE;
   return first < rows ? static_cast<int>(first) : rows;
 }
 
