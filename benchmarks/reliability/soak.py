@@ -148,7 +148,7 @@ async def _measure(seconds: float) -> dict[str, Any]:
 
 def _trend(notes: list[tuple[float, Held]]) -> dict[str, Any]:
     tenth = max(1, len(notes) // 10)
-    settled = notes[tenth:]
+    settled = notes[len(notes) // 10 :]
     at = np.array([when for when, _ in settled]) / 3600
     rss = np.array([held.rss_mb for _, held in settled])
     slope = float(np.polyfit(at, rss, 1)[0]) if len(settled) > 2 else 0.0
