@@ -1,5 +1,7 @@
 // exp and GELU of a vector.
 #pragma once
+#include <initializer_list>
+
 #include "vector.h"
 
 namespace {
