@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.reliability import fairness, fuzz, kills, overload, soak
+from benchmarks.reliability import attacks, fairness, fuzz, kills, overload, soak
 from benchmarks.reliability.result import PARTS, RESULT
 from benchmarks.speed import machine
 
@@ -40,6 +40,7 @@ def main() -> int:
         "fuzz": lambda: fuzz.measure(*((10_000, 1000) if asked.short else (1_000_000, 100_000))),
         "described": lambda: fuzz.described(15 if asked.short else 2500),
         "soak": lambda: soak.measure(1 / 6 if asked.short else asked.hours),
+        "attacks": lambda: attacks.measure(5 if asked.short else 60),
     }
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for part in asked.parts or PARTS:

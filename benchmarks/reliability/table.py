@@ -109,6 +109,35 @@ def _soak(own: dict[str, Any]) -> list[str]:
     ]
 
 
+def _attacks(own: dict[str, Any]) -> list[str]:
+    bodies, readiness, asked = own["bodies"], own["readiness"], own["long_request"]
+    readers = own["readers"]
+    waits = bodies["live_ms"]
+    return [
+        "| attack | what others see |",
+        "|---|---|",
+        f"| {len(waits)} bodies of {bodies['bytes']:,} bytes, full of bad values | `/health/live`"
+        f" waits {bodies['worst_ms']} ms at most ({bodies['worst']}); statuses"
+        f" {', '.join(map(str, bodies['statuses']))}; {bodies['rss_mb']:.0f} MB |",
+        f"| 128 clients on `/health/ready`, {readiness['checks_per_second']:,} checks/s | 50"
+        f" residues: {_waits(readiness)} |",
+        f"| 8 x 2048 contacts, one worker | 50 residues: {_waits(asked['short'])}; readiness:"
+        f" {_waits(asked['readiness'])} |",
+        f"| 12 readers who read nothing of 8 x 2048 contacts, a minute | memory"
+        f" {_change(readers['rss_mb'])} MB; 50 residues: {_waits(readers['short'])} |",
+        *(
+            f"| {silent['connections']} silent connections, `ulimit -n {silent['files']}` |"
+            f" {silent['closed']} are closed, {silent['lines_about_them']} line about them;"
+            f" exit status {silent['exit_status']} |"
+            for silent in own["silent"]
+        ),
+    ]
+
+
+def _waits(own: dict[str, float]) -> str:
+    return f"{own['median_ms']:g} ms (median), {own['most_ms']:g} ms at most"
+
+
 _WRITERS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "overload": _overload,
     "fairness": _fairness,
@@ -117,6 +146,7 @@ _WRITERS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "fuzz": _fuzz,
     "described": _described,
     "soak": _soak,
+    "attacks": _attacks,
 }
 
 

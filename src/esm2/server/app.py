@@ -31,11 +31,11 @@ from esm2.server.encoding import json_response
 from esm2.server.ending import Ending
 from esm2.server.foreign import OwnNames
 from esm2.server.generation import Serving, routes
+from esm2.server.memory import ReplyMemory
 from esm2.server.metrics import Metrics
 from esm2.server.openapi import WANTS_TOKEN
 from esm2.server.page import add_page
 from esm2.server.rewriting import Below, Head
-from esm2.server.sending import ReplyMemory
 from esm2.server.v1 import V1
 from esm2.server.v2 import V2
 from esm2.server.v3 import V3

@@ -25,12 +25,13 @@ from esm2.server.auth import Gate, permitted
 from esm2.server.bodies import Asking, doubts
 from esm2.server.body import Rules, read_body
 from esm2.server.encoding import json_pieces, provenance
+from esm2.server.memory import ReplyMemory
 from esm2.server.metrics import Metrics
 from esm2.server.negotiation import JSON, NPZ, SAFETENSORS, Wanted, wanted
 from esm2.server.openapi import takes
 from esm2.server.presence import while_present
 from esm2.server.reply import deliver
-from esm2.server.sending import ReplyMemory, allowed_seconds, cache_use, until_sent
+from esm2.server.sending import allowed_seconds, cache_use, until_sent
 from esm2.service import Times
 from esm2.tokens.rates import Rates
 from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
@@ -163,7 +164,9 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         async def compute() -> tuple[list[Outputs], int]:
             try:
                 async with asyncio.timeout(seconds) as time_left:
-                    await serving.memory.hold(asked.requests, service.decided.shape, seconds, sent)
+                    await serving.memory.hold(
+                        asked.requests, service.decided.shape, seconds, sent, caller=caller.id
+                    )
                     return await service.run_cached(
                         asked.requests,
                         cache_use(request.headers),
