@@ -53,6 +53,12 @@ constexpr int steps_of(int K) {
   return (K + STEP<Product> - 1) / STEP<Product>;
 }
 
+// Words of K in a column of a panel.
+template <class Product>
+constexpr ptrdiff_t words_of(int K) {
+  return is_bytes<Product> ? steps_of<Product>(K) * TILE : K / Product::PER_WORD;
+}
+
 // x = a + b + c, each with the low half of its bits 0.
 inline void split(V x, __m512i (&parts)[3]) {
   const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
@@ -206,10 +212,23 @@ inline void multiply_add() {
   }
 }
 
+// Few rows: weights are used so seldom that fetching them takes longer than multiplying.
+constexpr int FEW_ROWS = 2 * SQUARE;
+
+// Memory that is fetched into the second cache while tiles are multiplied.
+struct Ahead {
+  const char *at;
+  const char *end;
+
+  void fetch(int lines) {
+    for (int i = 0; i < lines && at < end; i++, at += 64) _mm_prefetch(at, _MM_HINT_T1);
+  }
+};
+
 // The sums of up to 32 rows with a panel, which begin with `first` (32 floats), into `sums`.
 template <class Product, bool both>
-inline void square(const char *rows, const char *panel, int steps, const float *first,
-                   float *sums) {
+inline void square(const char *rows, const char *panel, int steps, const float *first, float *sums,
+                   Ahead &ahead, int lines) {
   constexpr ptrdiff_t ROW_PART = TILE * 64, WEIGHT_PART = TILE * PANEL_STRIDE;
   const ptrdiff_t to_next = steps * Product::PARTS * ROW_PART;
   asm volatile("" ::: "memory");  // the compiler does not know what tiles are loaded from
@@ -228,6 +247,7 @@ inline void square(const char *rows, const char *panel, int steps, const float *
     for (int start = 0; start < steps; start += SPLIT_STEPS) {
       const int end = steps < start + SPLIT_STEPS ? steps : start + SPLIT_STEPS;
       for (int step = start; step < end; step++) {
+        ahead.fetch(lines);
         pass(step, 1, 1);
         pass(step, 0, 2);
         pass(step, 2, 0);
@@ -239,7 +259,10 @@ inline void square(const char *rows, const char *panel, int steps, const float *
       for (int step = start; step < end; step++) pass(step, 0, 0);
     }
   } else {
-    for (int step = 0; step < steps; step++) pass(step, 0, 0);
+    for (int step = 0; step < steps; step++) {
+      ahead.fetch(lines);
+      pass(step, 0, 0);
+    }
   }
   _tile_stored(0, sums, PANEL_STRIDE);
   _tile_stored(1, sums + TILE, PANEL_STRIDE);
@@ -261,7 +284,7 @@ void by_tiles(const typename X::Element *in, const Linear &linear, int rows, int
   constexpr bool floats = then == Then::ADD || std::is_same_v<X, Float32>;
   const int passes = floats ? (K - 1) / Product::TAKEN + 1 : 1;
   const int block = steps_of<Product>((K - 1) / passes + 1) * STEP<Product>;
-  const size_t words = is_bytes<Product> ? steps_of<Product>(K) * TILE : K / Product::PER_WORD;
+  const size_t words = words_of<Product>(K);
   for (int k = 0; k < K; k += block) {
     const int taken = K - k < block ? K - k : block, steps = steps_of<Product>(taken);
     const bool last = k + taken == K;
@@ -274,14 +297,18 @@ void by_tiles(const typename X::Element *in, const Linear &linear, int rows, int
         panel = all.panel;
       }
       const float *first = k == 0 && !is_bytes<Product> ? linear.bias + n : zeros;
+      const char *next = reinterpret_cast<const char *>(weights + PANEL * words);
+      const ptrdiff_t bytes = words_of<Product>(taken) * PANEL_STRIDE;
+      Ahead ahead{next, next + (rows <= FEW_ROWS && n + PANEL < columns.end ? bytes : 0)};
+      const int lines = static_cast<int>(bytes / 64 / steps);
       for (int row = 0; row < rows; row += SQUARE) {
         const int count = rows - row < SQUARE ? rows - row : SQUARE;
         tiles.fit(count);
         const char *a = all.tiles + static_cast<size_t>(row) * steps * Product::PARTS * 64;
         if (count > TILE)
-          square<Product, true>(a, panel, steps, first, sums);
+          square<Product, true>(a, panel, steps, first, sums, ahead, lines);
         else
-          square<Product, false>(a, panel, steps, first, sums);
+          square<Product, false>(a, panel, steps, first, sums, ahead, lines);
         char *o = static_cast<char *>(out) + (static_cast<size_t>(row) * N + n) * size;
         for (int i = 0; i < count; i++)
           for (int j = n; j < n + PANEL; j += W) {

@@ -7,8 +7,9 @@
 //   own rows   out, +, norm, up, GELU, down, +      }
 //
 // Each thread owns a range of rows of T, from the embedding on; only attention crosses ranges. Within
-// its range a thread goes by blocks of BLOCK_ROWS, whose activations stay in its own cache. An item
-// of attention is taken by whoever is free, the longest first.
+// its range a thread goes by blocks of BLOCK_ROWS, whose activations stay in its own cache and which
+// go from one layer's attention to the next one's without waiting. Who has none left takes some of
+// another's (shares.h). An item of attention is taken by whoever is free, the longest first.
 //
 // Few rows are not worth splitting: every thread would read all weights for a handful of them. Then
 // each product is of all rows, a thread owns a range of its columns, and all wait after each.
@@ -24,6 +25,7 @@
 #include "norm.h"
 #include "observe.h"
 #include "plan.h"
+#include "shares.h"
 #include "team.h"
 
 namespace {
@@ -58,33 +60,45 @@ class Forward {
     const int end = first_row(plan_.rows, rank + 1, threads);
     const Part own{rank, first, end, 0, 1};
     const Part all{rank, 0, plan_.rows, rank, threads};
-    const Part &part = plan_.by_columns ? all : own;
     embed(first, end);
+    shares_.deal(plan_.rows, rank, threads);
     barrier_.wait(threads);
     keep_rows(0, first, end);
-    for (int index = 0; index < job_.depth; index++) {
-      const Layer &layer = model_.layer[index];
-      const bool last = index + 1 == job_.depth;
-      if (index == 0 && plan_.by_letter)
-        project_letters(layer, own, threads);
-      else
-        project(layer, part);
+    for (int done = 0; job_.depth > 0; done++) {
+      if (plan_.by_columns) {
+        if (done > 0) feed_columns(model_.layer[done - 1], all, threads);
+        if (done > 0) keep_rows(done, first, end);
+      }
+      if (done == 0 && plan_.by_letter) {
+        project_letters(own, threads);
+      } else if (plan_.by_columns) {
+        if (done < job_.depth) project(model_.layer[done], all);
+      } else if (done == job_.depth && job_.row_count >= 0) {
+        feed_wanted(model_.layer[done - 1], rank, threads);
+      } else {
+        for (Rows rows; shares_.take(rank, rows);) advance(done, {rank, rows.first, rows.end, 0, 1});
+      }
+      if (done == job_.depth) return;
       if (rank == 0) next_item_.store(0, std::memory_order_relaxed);
       barrier_.wait(threads);
-      for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < plan_.items.size();)
-        attend(layer, plan_.items[i], last, plan_.memory.at(job_, plan_.scratch, rank));
+      shares_.deal(plan_.rows, rank, threads);
+      attend(done, rank);
       barrier_.wait(threads);
-      if (plan_.sums_floats) finish_maps(index, rank, threads);
-      if (plan_.by_columns) {
-        feed_columns(layer, all, threads);
-        keep_rows(index + 1, first, end);
-      } else if (last && job_.row_count >= 0) {
-        feed_wanted(layer, rank, threads);
-      } else {
-        feed(layer, own);
-        keep_rows(index + 1, first, end);
-      }
+      if (plan_.sums_floats) finish_maps(done, rank, threads);
     }
+  }
+
+  // From one layer's attention to the next one's, of some rows.
+  void advance(int done, const Part &part) const {
+    if (done > 0) feed(model_.layer[done - 1], part);
+    if (done > 0) keep_rows(done, part.first, part.end);
+    if (done < job_.depth) project(model_.layer[done], part);
+  }
+
+  void attend(int index, int rank) {
+    char *scratch = plan_.memory.at(job_, plan_.scratch, rank);
+    for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < plan_.items.size();)
+      attend(model_.layer[index], plan_.items[i], index + 1 == job_.depth, scratch);
   }
 
   void embed(int first, int end) const {
@@ -124,8 +138,9 @@ class Forward {
     }
   }
 
-  // The same for the first layer: of each distinct letter once, then to the rows that have it.
-  void project_letters(const Layer &layer, const Part &own, int threads) {
+  // The same of the first layer: of each distinct letter once, then to the rows that have it.
+  void project_letters(const Part &own, int threads) {
+    const Layer &layer = model_.layer[0];
     const size_t D = model_.dim;
     const Part part{own.rank, 0, static_cast<int>(plan_.letters.row.size()), own.rank, threads};
     Element *found = shared<Element>(plan_.letter_qkv);
@@ -297,6 +312,7 @@ class Forward {
   const Job &job_;
   const Plan<X, Product> plan_;
   Barrier barrier_;
+  Shares shares_{static_cast<int>(job_.threads)};
   std::atomic<size_t> next_item_{0};
 };
 

@@ -8,14 +8,9 @@
 #include "attention.h"
 #include "observe.h"
 #include "gemm.h"
+#include "shares.h"
 
 namespace {
-
-// Whole tiles; enough that weights are not fetched too often.
-constexpr int BLOCK_ROWS = 256 / ROWS_AT_ONCE * ROWS_AT_ONCE;
-
-// Fewer rows than that for each thread: the threads share the columns instead.
-constexpr int ROWS_WORTH_SPLITTING = 48;
 
 // An item of attention: one head of one sequence, or a chunk of queries of all its heads where
 // somebody watches.
@@ -83,7 +78,7 @@ class Memory {
 template <class X, class Product>
 struct Plan {
   int rows = 0, longest = 0;
-  bool by_columns;  // threads share columns, not rows
+  bool by_columns;  // so few rows that threads share columns instead
   bool by_letter;   // the first projection is of distinct letters
   std::vector<Item> items;
   std::vector<size_t> sums_at;  // floats, of each sequence

@@ -105,11 +105,4 @@ void run_together(int wanted, const Work &work) {
   for (Thread &other : others) pthread_join(other.handle, nullptr);
 }
 
-// The rows of rank, of all: whole tiles, so that no thread has a remainder in its middle.
-inline int first_row(int rows, int rank, int threads) {
-  const int64_t tiles = (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-  const int64_t first = tiles * rank / threads * ROWS_AT_ONCE;
-  return first < rows ? static_cast<int>(first) : rows;
-}
-
 }  // namespace
