@@ -224,13 +224,13 @@ Executor = Callable[[list[ForwardRequest]], list[Outputs]]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of a FASTA file.
+    """One record of a FASTA file, or of a Parquet table.
 
     Attributes:
         id: first word of the header.
         header: the whole header.
         sequence: residues, as written, joined over its lines.
-        line: 1-based line of the header in the file.
+        line: 1-based line of the header in the file; of a table, the row.
         source: the file, where there are several; else empty.
     """
 

@@ -111,6 +111,13 @@ def test_every_format_has_the_numbers_of_the_model(embed, tmp_path, truth, outpu
         np.testing.assert_array_equal(found[name], mean)
 
 
+def test_a_table_gives_the_bytes_that_the_fasta_of_its_rows_gives(embed, tmp_path):
+    frame = polars.DataFrame({"id": SEQUENCES.keys(), "sequence": SEQUENCES.values()})
+    frame.with_columns(description=polars.lit("of a test")).write_parquet(tmp_path / "table")
+    assert embed("x.npz")[0] == embed("y.npz", fasta=(tmp_path / "table").read_bytes())[0] == 0
+    assert (tmp_path / "x.npz").read_bytes() == (tmp_path / "y.npz").read_bytes()
+
+
 def test_hdf5_holds_residues_under_the_accession(embed, tmp_path, truth):
     status, _, _ = embed("x.h5", "--include", "per_token", "--h5-key", "accession")
     assert status == 0

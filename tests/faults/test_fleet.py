@@ -22,7 +22,7 @@ from tests.wire.server import serving
 FILE = Path(__file__).parents[2] / "deploy" / "ray-serve.yaml"
 PATIENCE = 60
 ENCODE = f"/api/v2/{DEMO_SLUG}/encode/"
-LONG = {"items": [{"sequence": "MKTAYIAKQR" * 100}], "params": {"include": ["contacts"]}}
+LONG = {"items": [{"sequence": "MKTAYIAKQR" * 100}], "params": {"include": ["attentions"]}}
 LONGS = 12  # of which so many may wait for one replica
 
 

@@ -40,8 +40,8 @@ def embed(
         list[str],
         typer.Argument(
             metavar="FASTA",
-            help="Protein sequences: FASTA files, plain or compressed (gzip, xz, zstd, bzip2), or"
-            " - for standard input.",
+            help="Protein sequences: FASTA files, plain or compressed (gzip, xz, zstd, bzip2),"
+            " Parquet tables with columns id and sequence, or - for standard input.",
         ),
     ],
     *,

@@ -31,6 +31,9 @@ Upper = Annotated[bool, typer.Option("--upper", help="Read residues in lower cas
 
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there already.")]
 
+#: What an argument takes that is several files.
+FASTA = "FASTA files, Parquet tables with columns id and sequence, or - for standard input."
+
 DEFAULT_MODEL = DEMO_SLUG
 LONGEST = 2048
 _MOST = 1000  # of a range

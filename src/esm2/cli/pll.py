@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 def pll(
     fasta: Annotated[
         list[str],
-        typer.Argument(metavar="PROTEINS.fasta", help="FASTA files, or - for standard input."),
+        typer.Argument(
+            metavar="PROTEINS.fasta",
+            help=options.FASTA,
+        ),
     ],
     *,
     output: Annotated[

@@ -32,7 +32,10 @@ _Strategy = Literal["masked-marginals", "wt-marginals"]
 def scan(
     fasta: Annotated[
         list[str],
-        typer.Argument(metavar="PROTEIN.fasta", help="FASTA files, or - for standard input."),
+        typer.Argument(
+            metavar="PROTEIN.fasta",
+            help=options.FASTA,
+        ),
     ],
     *,
     output: Annotated[

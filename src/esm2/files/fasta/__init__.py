@@ -1,7 +1,8 @@
 """FASTA, read as a stream: one record at a time, from files or standard input.
 
     bytes ── content.py: decompressed ── lines ── Record, Record, ...
-                                           └── not FASTA: foreign.py says what it is
+      │                                    └── not FASTA: foreign.py says what it is
+      └── table.py: a Parquet table of id and sequence
 
     ;a comment             skipped, wherever it stands
     >sp|P1|X first one     id "sp|P1|X", the first word; the header may be in any encoding
@@ -26,8 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from esm2.errors import FileError, InvalidFasta
-from esm2.files.fasta import foreign
-from esm2.files.fasta.content import DAMAGE, STDIN, Position, opened, text, total_size
+from esm2.files.fasta import foreign, table
+from esm2.files.fasta.content import DAMAGE, STDIN, Position, is_table, opened, text, total_size
 from esm2.types import Record
 
 __all__ = ["STDIN", "Position", "read", "read_all", "upper"]
@@ -50,7 +51,9 @@ def read(source: str | Path, position: Position | None = None) -> Generator[Reco
     Raises:
         InvalidFasta: the file has no record, text before its first record, is another format, or
             is compressed and damaged or cut short.
-        FileError: it does not exist, is a directory, or may not be read.
+        FileError: it does not exist, is a directory, may not be read, or is a Parquet table that
+            cannot be used.
+        MissingExtra: it is a Parquet table, and what reads them is not installed.
     """
     position = position or Position()
     position.total = total_size([source])
@@ -84,8 +87,12 @@ def upper(records: Iterable[Record]) -> Iterator[Record]:
 
 
 def _read(name: str, position: Position) -> Iterator[Record]:
-    with opened(name) as stream, text(stream, position) as lines:
-        yield from _records(_numbered(lines, name), name)
+    with opened(name) as stream:
+        if name != STDIN and is_table(stream):
+            yield from table.records(name, position)
+        else:
+            with text(stream, position) as lines:
+                yield from _records(_numbered(lines, name), name)
 
 
 def _records(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Record]:

@@ -89,6 +89,11 @@ def opened(name: str) -> Iterator[BinaryIO]:
         yield stream
 
 
+def is_table(stream: BinaryIO) -> bool:
+    """Whether it is a Parquet table, which is read from both ends; nothing is read off it here."""
+    return stream.seekable() and stream.peek(4).startswith(b"PAR1")  # type: ignore[attr-defined]
+
+
 def text(stream: BinaryIO, position: Position) -> io.TextIOWrapper:
     """Decompressed, and cut into lines at any kind of line end; each byte is a character."""
     head = stream.read(_MAGIC_BYTES)

@@ -1,8 +1,9 @@
 """What a file is that is not FASTA, told by how it begins, and what to do about it.
 
-A file is never read as another format than FASTA: which of its parts would be meant is the
-person's to say. `named` is a look at the first line with anything on it, each byte a character, so
-that it tells binary formats too; in those a line ends anywhere, so more lines are looked at.
+But for a Parquet table whose columns say what they are (table.py), a file is never read as another
+format than FASTA: which of its parts would be meant is the person's to say. `named` is a look at
+the first line with anything on it, each byte a character, so that it tells binary formats too; in
+those a line ends anywhere, so more lines are looked at.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ _FORMATS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"\x1f\x9d|\x04\x22\x4d\x18|LZIP", "compressed (.Z, .lz4 or .lz)", _UNPACK),
         (r"\xff\xfe|\xfe\xff|\x00*>\x00+|\x00+>", "in UTF-16 or UTF-32", _TEXT),
         (r"\x89HDF", "an HDF5 file (.h5)", _NUMBERS),
-        (r"PAR1|ARROW1|ORC", "a Parquet, Arrow or ORC table", _TABLE),
+        (r"PAR1", "a Parquet table", "give its path: standard input is not read from both ends"),
+        (r"ARROW1|ORC", "an Arrow or ORC table", _TABLE),
         (r"\x93NUMPY", "a numpy array (.npy)", _NUMBERS),
         (r"\x80[\x02-\x05]", "a Python pickle", _NUMBERS),
         (r"..[^\n]\x00{5}\{\"", "a safetensors file", _NUMBERS),
