@@ -219,9 +219,13 @@ class Batcher:
         with self._changed:
             if self._closing:
                 raise ShuttingDown
-            self._admit(sum(waiting.cost for waiting in all_waiting), caller)
+            cost = sum(waiting.cost for waiting in all_waiting)
+            self._admit(cost, caller)
+            # What takes several passes lets what takes one pass by.
+            several = cost > self._budget.pack_tokens
+            lets_pass = sum(waiting.work for waiting in all_waiting) if several else 0.0
             for waiting in all_waiting:
-                waiting.place = self._queue.put(waiting, caller, waiting.work)
+                waiting.place = self._queue.put(waiting, caller, waiting.work, lets_pass)
                 self._count(waiting, +1)
                 waiting.future.add_done_callback(partial(self._given_up, waiting))
             self._changed.notify_all()
@@ -237,7 +241,7 @@ class Batcher:
             return
         with self._changed:
             if waiting.place is not None:
-                self._queue.drop(waiting.place, waiting.caller, waiting.work)
+                self._queue.drop(waiting.place, waiting.caller)
                 waiting.place = None
                 self._count(waiting, -1)
 

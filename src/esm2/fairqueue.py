@@ -1,9 +1,12 @@
-"""A queue that is fair between callers: start-time fair queueing.
+"""A queue that is fair between callers, and between the requests of each: start-time fair queueing.
 
-Each thing that waits has a place on a line of virtual time. A caller's next thing stands behind its
-last one by what that one takes; a caller who comes new stands where the queue is now. So whoever
-asks for much waits behind itself, and whoever asks for little passes by; one caller alone has a
-plain queue.
+Each caller has a place on a line of virtual time, and goes forward on it by what it is given; who
+is furthest behind is next. So whoever asks for much waits behind itself, and whoever asks for
+little passes by. A caller who comes new stands where the queue is now.
+
+What one caller has waiting is in its order, but for what lets others pass: until the caller was
+given so much, whatever it asks for later goes first. So a long request does not hold up the short
+ones of the same caller, and does not wait for ever.
 
 Source: P. Goyal, H. M. Vin, H. Cheng, Start-time fair queueing, SIGCOMM 1996.
 """
@@ -11,9 +14,10 @@ Source: P. Goyal, H. M. Vin, H. Cheng, Start-time fair queueing, SIGCOMM 1996.
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -25,10 +29,41 @@ _REMEMBERED = 1024
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands on the line of virtual time."""
+    """Where something stands among what its caller has waiting."""
 
+    due: float
+    number: int
+
+
+@dataclass(slots=True, eq=False)
+class _Caller(Generic[Item]):
+    """What one caller has waiting, in its order.
+
+    Attributes:
+        start: where it stands on the line of all.
+        given: what it was given since it has something waiting.
+    """
+
+    name: str
     start: float
     number: int
+    given: float = 0.0
+    things: list[tuple[Place, Item, float]] = field(default_factory=list)
+
+    def __lt__(self, other: _Caller[Item]) -> bool:
+        return (self.start, self.number) < (other.start, other.number)
+
+    def take(self, suits: Callable[[Item], bool], *, anywhere: bool) -> Item | None:
+        """The first thing that suits; the caller goes forward by what it takes."""
+        for index, (_, item, takes) in enumerate(self.things):
+            if suits(item):
+                del self.things[index]
+                self.given += takes
+                self.start += takes
+                return item
+            if not anywhere:
+                break
+        return None
 
 
 class FairQueue(Generic[Item]):
@@ -36,50 +71,57 @@ class FairQueue(Generic[Item]):
 
     def __init__(self) -> None:
         self._ahead: deque[Item] = deque()
-        self._heap: list[tuple[Place, Item, str]] = []
-        self._gone: set[Place] = set()  # of the heap, not cleared away yet
+        self._callers: dict[str, _Caller[Item]] = {}  # who have something waiting
+        self._turns: list[_Caller[Item]] = []  # a heap of these, and of some who have nothing now
         self._numbers = count()
         self._now = 0.0
-        self._finish: dict[str, float] = {}
-        self._waiting: Counter[str] = Counter()
+        self._finish: dict[str, float] = {}  # where those stand who have nothing waiting
 
     def __len__(self) -> int:
-        return len(self._ahead) + len(self._heap) - len(self._gone)
+        return len(self._ahead) + sum(len(own.things) for own in self._callers.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._ahead or self._callers)
 
     def __iter__(self) -> Iterator[Item]:
         """Everything, in no order."""
         yield from self._ahead
-        yield from (item for place, item, _ in self._heap if place not in self._gone)
+        for own in self._callers.values():
+            yield from (item for _, item, _ in own.things)
 
     @property
     def callers(self) -> int:
         """How many callers have something waiting."""
-        return len(self._waiting)
+        return len(self._callers)
 
     def has(self, caller: str) -> bool:
         """Whether something of a caller waits."""
-        return caller in self._waiting
+        return caller in self._callers
 
-    def put(self, item: Item, caller: str, takes: float) -> Place:
-        """Queue something behind what its caller has waiting, at its fair place among others."""
-        start = max(self._now, self._finish.get(caller, 0.0))
-        self._finish[caller] = start + takes
-        self._waiting[caller] += 1
-        place = Place(start, next(self._numbers))
-        heapq.heappush(self._heap, (place, item, caller))
+    def put(self, item: Item, caller: str, takes: float, lets_pass: float = 0.0) -> Place:
+        """Queue something at its fair place.
+
+        Args:
+            lets_pass: how much its caller may be given first of what comes later.
+        """
+        own = self._callers.get(caller)
+        if own is None:
+            start = max(self._now, self._finish.pop(caller, 0.0))
+            own = self._callers[caller] = _Caller(caller, start, next(self._numbers))
+            heapq.heappush(self._turns, own)
+        place = Place(own.given + lets_pass, next(self._numbers))
+        insort(own.things, (place, item, takes), key=_place)
         return place
 
-    def drop(self, place: Place, caller: str, takes: float) -> None:
+    def drop(self, place: Place, caller: str) -> None:
         """Take out what waits at a place, as if it had never been put there."""
-        self._gone.add(place)
-        self._left(caller)
-        if caller in self._finish:
-            self._finish[caller] -= takes
-        if len(self._gone) > len(self._heap) // 2:  # seldom enough to cost nothing
-            self._heap = [entry for entry in self._heap if entry[0] not in self._gone]
-            heapq.heapify(self._heap)
-            self._gone.clear()
-            self._forget()
+        own = self._callers[caller]
+        del own.things[bisect_left(own.things, place, key=_place)]
+        if not own.things:
+            self._leaves(own)
+        if len(self._turns) > 2 * len(self._callers) + 64:  # seldom enough to cost nothing
+            self._turns = list(self._callers.values())
+            heapq.heapify(self._turns)
 
     def put_ahead(self, item: Item) -> None:
         """Queue something before everything of any caller, the newest first."""
@@ -89,7 +131,8 @@ class FairQueue(Generic[Item]):
         """Take the first thing that suits; None where none does.
 
         Args:
-            anywhere: whether things that do not suit are passed by; they keep their places.
+            anywhere: whether things that do not suit are passed by, first those of the same
+                caller; they keep their places.
         """
         for index, item in enumerate(self._ahead):
             if suits(item):
@@ -97,50 +140,43 @@ class FairQueue(Generic[Item]):
                 return item
             if not anywhere:
                 return None
-        passed: list[tuple[Place, Item, str]] = []
         found = None
-        while self._heap and (anywhere or not passed):
-            entry = heapq.heappop(self._heap)
-            if entry[0] in self._gone:
-                self._gone.remove(entry[0])
+        asked: list[_Caller[Item]] = []
+        while self._turns and found is None and (anywhere or not asked):
+            own = heapq.heappop(self._turns)
+            if not own.things:  # all of it was dropped
                 continue
-            if suits(entry[1]):
-                found = entry
-                break
-            passed.append(entry)
-        for entry in passed:
-            heapq.heappush(self._heap, entry)
-        if found is None:
-            return None
-        place, item, caller = found
-        self._now = max(self._now, place.start)
-        self._left(caller)
-        self._forget()
-        return item
+            asked.append(own)
+            start = own.start
+            found = own.take(suits, anywhere=anywhere)
+            if found is not None:
+                self._now = max(self._now, start)
+        for own in asked:
+            if own.things:
+                heapq.heappush(self._turns, own)
+            else:
+                self._leaves(own)
+        return found
 
-    def _left(self, caller: str) -> None:
-        self._waiting[caller] -= 1
-        if not self._waiting[caller]:
-            del self._waiting[caller]
-
-    def _forget(self) -> None:
-        if not self._heap:
+    def _leaves(self, own: _Caller[Item]) -> None:
+        """A caller has nothing waiting any more."""
+        del self._callers[own.name]
+        self._finish[own.name] = own.start
+        if not self._callers:
             self._finish.clear()
+            self._turns.clear()
             self._now = 0.0
         elif len(self._finish) > _REMEMBERED:
-            now = self._now
-            self._finish = {
-                caller: finish
-                for caller, finish in self._finish.items()
-                if finish > now or caller in self._waiting
-            }
+            self._finish = {name: at for name, at in self._finish.items() if at > self._now}
 
     def clear(self) -> list[Item]:
         """Take everything, in no order."""
         everything = list(self)
         self._ahead.clear()
-        self._heap.clear()
-        self._gone.clear()
-        self._waiting.clear()
-        self._forget()
+        for own in list(self._callers.values()):
+            self._leaves(own)
         return everything
+
+
+def _place(thing: tuple[Place, Item, float]) -> Place:
+    return thing[0]

@@ -63,12 +63,21 @@ def test_a_small_request_does_not_overtake_an_older_large_one():
         assert busy.batches == [[6], [5, 1]]
 
 
-def test_a_request_above_the_budget_runs_alone():
+def test_a_request_above_the_budget_lets_what_is_short_pass_and_runs_alone():
     with Busy(pack_tokens=10) as busy:
         futures = busy.submit(1, 11, 2, 3)
         busy.finish()
-        assert busy.batches == [[1], [11], [2, 3]]
+        assert busy.batches == [[1, 2, 3], [11]]
         assert [value(future) for future in futures] == [1, 11, 2, 3]
+
+
+def test_of_one_caller_a_short_request_passes_by_one_of_several_passes():
+    with Busy(pack_tokens=10) as busy:
+        long = busy.batcher.submit_all([request(8), request(8)], "me")
+        short = [busy.batcher.submit(request(10), caller="me") for _ in range(2)]
+        busy.finish()
+        assert busy.batches == [[10], [10], [8], [8]]
+        assert [value(own) for own in (*long, *short)] == [8, 8, 10, 10]
 
 
 def test_a_batch_is_filled_only_as_far_as_it_may_take_or_is_worth_a_pass():
@@ -273,7 +282,9 @@ def test_under_any_load_batches_fit_order_is_kept_and_everyone_is_answered_once(
     if poison in stay:
         assert set(computed) == set(stay)
     else:
-        assert computed == stay
+        short = [cost for cost in stay if cost <= budget]
+        assert [cost for cost in computed if cost <= budget] == short
+        assert sorted(computed) == sorted(stay)
     told = [outcome(future) for future in futures if not future.cancelled()]
     assert told == [None if cost == poison else cost for cost in stay]
     assert {n for n, future in enumerate(futures) if future.cancelled()} == gone

@@ -40,6 +40,42 @@ def test_turns_are_of_work_not_of_things():
     assert order == ["a", "b", "b", "b", "b", "a", "b", "b", "b", "b"]
 
 
+def test_of_one_caller_a_short_request_passes_by_a_long_one():
+    queue = FairQueue()
+    for part in range(8):
+        queue.put(("long", part), "a", 5, 40)
+    assert taken(queue, 2) == [("long", 0), ("long", 1)]
+    queue.put("short", "a", 1)
+    assert taken(queue, 1) == ["short"]
+    assert taken(queue) == [("long", part) for part in range(2, 8)]
+
+
+def test_of_one_caller_a_long_request_does_not_wait_for_ever():
+    queue = FairQueue()
+    queue.put("long", "a", 40, 40)
+    given = []
+    while "long" not in given:
+        queue.put("short", "a", 1)
+        given += taken(queue, 1)
+    assert given == ["short"] * 40 + ["long"]
+
+
+def test_of_one_caller_equal_requests_stay_in_order():
+    queue = FairQueue()
+    for number in range(3):
+        for part in range(2):
+            queue.put((number, part), "a", 5, 10)
+    assert taken(queue) == [(number, part) for number in range(3) for part in range(2)]
+
+
+def test_many_requests_of_one_caller_are_no_more_than_one_of_another():
+    queue = FairQueue()
+    for _ in range(4):
+        queue.put("a", "a", 1, 4)
+        queue.put("b", "b", 1)
+    assert taken(queue) == ["a", "b"] * 4
+
+
 def test_who_comes_new_does_not_wait_behind_what_others_have_piled_up():
     queue = filled(a=[5] * 100)
     taken(queue, 10)
@@ -106,7 +142,7 @@ def test_everything_comes_out_once_and_each_caller_has_its_order(things):
 def test_what_is_dropped_was_never_there():
     queue = filled(a=[1], b=[1])
     place = queue.put(("a", 100), "a", 100)
-    queue.drop(place, "a", 100)
+    queue.drop(place, "a")
     assert (len(queue), queue.callers) == (2, 2)
     queue.put(("a", 2), "a", 2)
     queue.put(("b", 2), "b", 2)
@@ -122,9 +158,9 @@ def test_what_is_dropped_was_never_there():
 def test_what_is_left_comes_in_the_same_number_whatever_was_dropped(things):
     queue = FairQueue()
     places = [queue.put(number, who, takes) for number, (who, takes, _) in enumerate(things)]
-    for place, (caller, takes, goes) in zip(places, things, strict=True):
+    for place, (caller, _, goes) in zip(places, things, strict=True):
         if goes:
-            queue.drop(place, caller, takes)
+            queue.drop(place, caller)
     stay = [number for number, (_, _, goes) in enumerate(things) if not goes]
     assert sorted(queue) == stay
     assert queue.callers == len({things[number][0] for number in stay})

@@ -110,7 +110,7 @@ class _Room:
             if own.turn.done() and not own.turn.cancelled():
                 self.give_back(size, caller)  # it was given in the same moment
             else:
-                self._waiting.drop(place, caller, size)
+                self._waiting.drop(place, caller)
                 self._next()
             raise
 
