@@ -221,9 +221,10 @@ class Batcher:
                 raise ShuttingDown
             cost = sum(waiting.cost for waiting in all_waiting)
             self._admit(cost, caller)
-            # What takes several passes lets what takes one pass by.
-            several = cost > self._budget.pack_tokens
-            lets_pass = sum(waiting.work for waiting in all_waiting) if several else 0.0
+            # What takes several passes lets what takes one pass by, until it should be done itself.
+            work = sum(waiting.work for waiting in all_waiting)
+            _, before = self._share.get(caller, (0, 0.0))
+            lets_pass = before + work if cost > self._budget.pack_tokens else 0.0
             for waiting in all_waiting:
                 waiting.place = self._queue.put(waiting, caller, waiting.work, lets_pass)
                 self._count(waiting, +1)

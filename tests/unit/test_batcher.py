@@ -71,13 +71,19 @@ def test_a_request_above_the_budget_lets_what_is_short_pass_and_runs_alone():
         assert [value(future) for future in futures] == [1, 11, 2, 3]
 
 
-def test_of_one_caller_a_short_request_passes_by_one_of_several_passes():
-    with Busy(pack_tokens=10) as busy:
-        long = busy.batcher.submit_all([request(8), request(8)], "me")
-        short = [busy.batcher.submit(request(10), caller="me") for _ in range(2)]
-        busy.finish()
-        assert busy.batches == [[10], [10], [8], [8]]
-        assert [value(own) for own in (*long, *short)] == [8, 8, 10, 10]
+def test_a_short_request_passes_by_all_of_its_caller_that_take_several_passes():
+    def compute(requests):
+        if len(busy.batches) == 3:
+            short.append(busy.batcher.submit(request(10), caller="me"))
+        return answers(requests)
+
+    short = []
+    with Busy(compute, pack_tokens=10) as busy:
+        long = [busy.batcher.submit_all([request(8), request(8)], "me") for _ in range(3)]
+        busy.release()
+        assert [[value(own) for own in two] for two in long] == [[8, 8]] * 3
+        assert value(*short) == 10
+        assert busy.batches == [[8], [8], [8], [10], [8], [8], [8]]
 
 
 def test_a_batch_is_filled_only_as_far_as_it_may_take_or_is_worth_a_pass():
