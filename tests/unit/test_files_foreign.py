@@ -67,7 +67,7 @@ FILES = {
     "npy": (saved(np.save, arr=np.zeros(3)), "numpy array"),
     "pickle": (pickle.dumps({"a": "MKT"}), "pickle"),
     "HDF5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
-    "Parquet": (b"PAR1\x15\x00", "Parquet"),
+    "Arrow": (b"ARROW1\x00\x00", "Arrow"),
     "tar": (TAR, "tar archive"),
     "tar.gz": (gzip.compress(TAR), "tar archive"),
     "gzip twice": (gzip.compress(gzip.compress(b">a\nMKT\n")), "compressed twice"),
