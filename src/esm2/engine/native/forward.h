@@ -65,9 +65,9 @@ class Forward {
     barrier_.wait(threads);
     keep_rows(0, first, end);
     for (int done = 0; job_.depth > 0; done++) {
-      if (plan_.by_columns) {
-        if (done > 0) feed_columns(model_.layer[done - 1], all, threads);
-        if (done > 0) keep_rows(done, first, end);
+      if (plan_.by_columns && done > 0) {
+        feed_columns(model_.layer[done - 1], all, threads);
+        keep_rows(done, first, end);
       }
       if (done == 0 && plan_.by_letter) {
         project_letters(own, threads);
@@ -88,10 +88,13 @@ class Forward {
     }
   }
 
-  // From one layer's attention to the next one's, of some rows.
+  // From one layer's attention to the next one's, of a block of rows.
   void advance(int done, const Part &part) const {
-    if (done > 0) feed(model_.layer[done - 1], part);
-    if (done > 0) keep_rows(done, part.first, part.end);
+    const int first = part.first;
+    if (done > 0) {
+      feed(model_.layer[done - 1], part.end - first, context(first), x(first), part);
+      keep_rows(done, first, part.end);
+    }
     if (done < job_.depth) project(model_.layer[done], part);
   }
 
@@ -166,11 +169,6 @@ class Forward {
     layer_norm<X>(x, layer.ffn_norm, model_.eps, rows, D, block(part));
     linear<Product, X, Then::GELU>(block(part), layer.up, rows, D, 4 * D, wide, operand(part));
     linear<Product, X, Then::ADD>(wide, layer.down, rows, 4 * D, D, x, operand(part));
-  }
-
-  void feed(const Layer &layer, const Part &own) const {
-    for (int row = own.first; row < own.end; row += BLOCK_ROWS)
-      feed(layer, std::min(BLOCK_ROWS, own.end - row), context(row), x(row), own);
   }
 
   // The same for the last layer, when only some rows of it are wanted.

@@ -4,6 +4,7 @@
 // none left, it takes half of what is left to the one who has most: CPUs are not equally fast, and
 // somebody else may use one.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
