@@ -19,16 +19,26 @@ PACKAGES = (
     *("onnxruntime", "onnx", "openvino", "nncf", "esm-cpp"),
 )
 
-#: (family, first model, last model) of AMD's server and desktop parts, as the kernel numbers them.
-_ZEN = (
-    (23, 0x00, 0x2F, "zen1"),
-    (23, 0x30, 0xFF, "zen2"),
-    (25, 0x10, 0x1F, "zen4"),
-    (25, 0x60, 0x7F, "zen4"),
-    (25, 0xA0, 0xAF, "zen4"),
-    (25, 0x00, 0xFF, "zen3"),
-    (26, 0x00, 0xFF, "zen5"),
-)
+#: Vendor -> (family, first model, last model, name), as the kernel numbers them.
+_GENERATIONS = {
+    "AuthenticAMD": (
+        (23, 0x00, 0x2F, "zen1"),
+        (23, 0x30, 0xFF, "zen2"),
+        (25, 0x10, 0x1F, "zen4"),
+        (25, 0x60, 0x7F, "zen4"),
+        (25, 0xA0, 0xAF, "zen4"),
+        (25, 0x00, 0xFF, "zen3"),
+        (26, 0x00, 0xFF, "zen5"),
+    ),
+    "GenuineIntel": (
+        (6, 0x4F, 0x4F, "Broadwell"),
+        (6, 0x55, 0x55, "Skylake or Cascade Lake"),
+        (6, 0x6A, 0x6C, "Ice Lake"),
+        (6, 0x8F, 0x8F, "Sapphire Rapids"),
+        (6, 0xAD, 0xAE, "Granite Rapids"),
+        (6, 0xCF, 0xCF, "Emerald Rapids"),
+    ),
+}
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -125,9 +135,8 @@ def _cpuinfo(field: str) -> str:
 
 
 def _generation(family: int, model: int) -> str:
-    if _cpuinfo("vendor_id") != "AuthenticAMD":
-        return ""
-    rows = (name for own, first, last, name in _ZEN if own == family and first <= model <= last)
+    known = _GENERATIONS.get(_cpuinfo("vendor_id"), ())
+    rows = (name for own, first, last, name in known if own == family and first <= model <= last)
     return next(rows, "")
 
 
