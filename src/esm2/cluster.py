@@ -176,13 +176,13 @@ class _Engine:
         except Exception as error:
             return os.getpid(), EngineError(f"it cannot load: {type(error).__name__}: {error}")
 
-    def answer(self, requests: list[ForwardRequest]) -> list[Outputs] | Esm2Error:
-        return child.answer(self._loaded, requests)
+    def answer(self, requests: list[ForwardRequest], *, ahead: bool) -> list[Outputs] | Esm2Error:
+        return child.answer(self._loaded, requests, ahead=ahead)
 
-    def prove(self) -> None:
+    def prove(self, *, ahead: bool) -> None:
         """Be gone after a fault that makes everything fail."""
         try:
-            child.known_answer(self._loaded)
+            child.known_answer(self._loaded, ahead=ahead)
         except Exception as error:
             print(f"esm2: an actor that computes ends: {error}", flush=True)
             os._exit(70)
@@ -198,7 +198,7 @@ class Actor:
     def __init__(self, place: Place, load: Load) -> None:
         self.pid = 0
         self._how = "Ray ended it"
-        remote: Any = ray.remote(concurrency_groups={"beside": 1})  # type: ignore[call-overload]
+        remote: Any = ray.remote(concurrency_groups={"beside": 1, "ahead": 1})  # type: ignore[call-overload]
         actor = remote(_Engine).options(
             num_cpus=place.cpus,
             num_gpus=place.gpus,
@@ -217,10 +217,12 @@ class Actor:
         self.pid, hello = self._get(self._greeting, deadline)
         return hello
 
-    def ask(self, requests: list[ForwardRequest], deadline: float) -> object:
-        answer = self._get(self._actor.answer.remote(requests), deadline)
+    def ask(self, requests: list[ForwardRequest], deadline: float, *, ahead: bool) -> object:
+        where = {"concurrency_group": "ahead"} if ahead else {}
+        asked = self._actor.answer.options(**where).remote(requests, ahead=ahead)
+        answer = self._get(asked, deadline)
         if child.is_fault(answer):
-            self._actor.prove.remote()
+            self._actor.prove.options(**where).remote(ahead=ahead)
         return answer
 
     def _get(self, reference: Any, deadline: float) -> Any:

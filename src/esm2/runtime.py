@@ -154,7 +154,11 @@ def _decided(workers: Sequence[Worker], places: Sequence[Place] = ()) -> Decided
 
 
 def _batcher(
-    executors: Sequence[Executor], decided: Decided, limits: Budget, watch: Watch
+    executors: Sequence[Executor],
+    decided: Decided,
+    limits: Budget,
+    watch: Watch,
+    ahead: Sequence[Executor] = (),
 ) -> Batcher:
     return Batcher(
         executors,
@@ -163,6 +167,7 @@ def _batcher(
         work=partial(budget.work, shape=decided.shape),
         name=decided.slug,
         watch=watch,
+        ahead=ahead,
     )
 
 
@@ -257,7 +262,8 @@ def open_runtime(
         for workers in started:
             decided = _decided(workers, places)
             say_unused(decided, on_fetch)
-            batcher = _batcher(workers, decided, limits, watch)
+            ahead = [worker.ahead for worker in workers] if decided.gives_way else []
+            batcher = _batcher(workers, decided, limits, watch, ahead)
             stack.callback(batcher.close, drain=False)
             for worker in workers:
                 # Before its batcher: what it computes now is for nobody, and may never end.

@@ -277,6 +277,11 @@ class Decided:
     unused: str = ""
 
     @property
+    def gives_way(self) -> bool:
+        """Whether a pass stops for one that goes ahead of it; torch cannot be stopped."""
+        return self.threads > 0
+
+    @property
     def whole_pass(self) -> Want:
         """The cheapest output for which everything of the model has to compute."""
         return Want(logits=True) if self.logits else Want((self.shape.layers,), mean=True)

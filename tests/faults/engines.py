@@ -76,7 +76,7 @@ class _Faulty:
     decided: Decided
     broken: bool = field(default=False)
 
-    def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
+    def run(self, requests: list[ForwardRequest], *, ahead: bool = False) -> list[Outputs]:
         for request in requests:
             self._obey(chr(65 + int(request.tokens[1])), len(request.tokens))
         if self.broken:

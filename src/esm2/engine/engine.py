@@ -40,7 +40,10 @@ _NAMES = 8
 
 
 class Engine:
-    """One checkpoint on one device. Calls to `run` must not overlap."""
+    """One checkpoint on one device.
+
+    Calls to `run` must not overlap, but for one at a time that goes ahead of another.
+    """
 
     def __init__(
         self,
@@ -111,11 +114,12 @@ class Engine:
         return cls(NativeESM2(loaded.model, chosen, decided.threads), contacts, decided, where)
 
     @torch.inference_mode()
-    def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
+    def run(self, requests: list[ForwardRequest], *, ahead: bool = False) -> list[Outputs]:
         """Compute every request in one forward pass.
 
         Args:
             requests: at least one; layers within 0..N.
+            ahead: a pass that is being computed stops for this one. Where `decided.gives_way`.
 
         Returns:
             the outputs in the same order.
@@ -140,7 +144,7 @@ class Engine:
             keep.add(shape.layers)
         depth = max(request.want.depth(shape.layers) for request in requests)
         try:
-            hidden = self._forward(requests, packed, keep, depth, maps)
+            hidden = self._forward(requests, packed, keep, depth, maps, ahead=ahead)
             return read(requests, packed, hidden, maps, self._model.language_head)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # torch's CPU allocator reports out of memory as a plain RuntimeError.
@@ -153,11 +157,14 @@ class Engine:
         keep: set[int],
         depth: int,
         maps: list[MapReader | None],
+        *,
+        ahead: bool,
     ) -> dict[int, Tensor]:
         if isinstance(self._model, NativeESM2):
             rows = wanted_rows(requests, packed, depth, self.decided.shape.layers)
             few = len(rows) < _FEW_ROWS * len(packed.token_ids)
-            return self._model.forward(packed, keep, depth, maps, rows if few else None)
+            rows_or_all = rows if few else None
+            return self._model.forward(packed, keep, depth, maps, rows_or_all, ahead=ahead)
 
         def watch(layer: int) -> Sequence[Observer | None]:
             return [reader.observer(layer) if reader else None for reader in maps]

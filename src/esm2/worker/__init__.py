@@ -2,6 +2,8 @@
 
     requests ──> channel ──> child: load(), then run(batch) for each ──> channel ──> outputs
 
+While one batch is computed, a short one may go ahead of it, on a channel of its own.
+
 The child can die (killed, out of memory, a fault of the device) or hang; this process never does
 either. A child that died, or gave no answer in a time sized by the work it had, is an EngineLost of
 the batch that it had in hand, and another one takes its place at the next call. Where a child lives
@@ -44,8 +46,8 @@ class Loaded(Protocol):
 
     decided: Decided
 
-    def run(self, requests: list[ForwardRequest]) -> list[Outputs]:
-        """An Executor."""
+    def run(self, requests: list[ForwardRequest], *, ahead: bool = False) -> list[Outputs]:
+        """An Executor; `ahead` only where `decided.gives_way`, while another is computed."""
 
 
 #: Makes what a child serves; called in the child. It travels there as a pickle.
@@ -70,8 +72,8 @@ class Child(Protocol):
     def receive(self, deadline: float) -> object:
         """Its greeting, as `child.greeting` gives it, or what loading raised."""
 
-    def ask(self, requests: list[ForwardRequest], deadline: float) -> object:
-        """Its outputs, or the error to which they came."""
+    def ask(self, requests: list[ForwardRequest], deadline: float, *, ahead: bool) -> object:
+        """Its outputs, or the error to which they came; `ahead` of what it was asked otherwise."""
 
     def tell(self) -> None:
         """Let it write where it stands to standard error, if it can by now."""
@@ -84,7 +86,9 @@ class Child(Protocol):
 
 
 class Worker:
-    """An Executor whose engine lives in a child process. Calls must not overlap.
+    """An Executor whose engine lives in a child process.
+
+    Calls must not overlap, but for one at a time of `ahead`.
 
     The constructor starts the child; `decided` waits until it has loaded.
 
@@ -146,21 +150,44 @@ class Worker:
         decided = self.decided
         if self._child.ended or self._lost:
             self._restart(decided)
+        return self._ask(requests, decided, ahead=False)
+
+    def ahead(self, requests: list[ForwardRequest]) -> list[Outputs]:
+        """Compute a batch in the child while another is computed, which stops meanwhile.
+
+        Only where `decided.gives_way`. A child that is gone is replaced at the next call.
+
+        Raises:
+            EngineCrashed, EngineHung: the child is gone, with all that it had in hand.
+            Esm2Error: what the engine raised.
+        """
+        if self._child.ended or self._lost:
+            raise EngineCrashed(self._slug, "before it was asked")
+        return self._ask(requests, self.decided, ahead=True)
+
+    def _ask(
+        self, requests: list[ForwardRequest], decided: Decided, *, ahead: bool
+    ) -> list[Outputs]:
+        child = self._child
         work = sum(budget.work(request, decided.shape) for request in requests)
         allowed = self._hung_seconds + _PATIENCE * work / self._speed
         try:
-            answer = self._child.ask(requests, time.monotonic() + allowed)
+            answer = child.ask(requests, time.monotonic() + allowed, ahead=ahead)
         except TimeoutError as error:
-            self._child.kill()
-            self._lost = EngineHung.code
+            self._gone(child, EngineHung.code)  # first, since the other call's answer ends with it
+            child.kill()
             raise EngineHung(self._slug, allowed) from error
         except (OSError, EOFError) as error:
-            how = self._child.kill()
-            self._lost = EngineCrashed.code
+            how = child.kill()
+            self._gone(child, EngineCrashed.code)
             raise EngineCrashed(self._slug, how) from error
         if isinstance(answer, Esm2Error):
             raise answer
         return cast("list[Outputs]", answer)
+
+    def _gone(self, child: Child, code: str) -> None:
+        if child is self._child:
+            self._lost = self._lost or code
 
     def tell(self) -> None:
         """Have the child write where it stands to standard error, whatever it is doing.
@@ -236,22 +263,23 @@ class Process:
     """A process of this one, and the channel to it."""
 
     def __init__(self, load: Load) -> None:
-        own, other = socket.socketpair()
-        with other:
+        self._channel, other = socket.socketpair()
+        self._ahead, other_ahead = socket.socketpair()
+        with other, other_ahead:
+            files = [other.fileno(), other_ahead.fileno()]
             # -P: no module of the current directory is taken for one of ours.
-            command = [sys.executable, "-P", "-m", "esm2.worker.child", str(other.fileno())]
+            command = [sys.executable, "-P", "-m", "esm2.worker.child", *map(str, files)]
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
                 command,
-                pass_fds=[other.fileno()],
+                pass_fds=files,
                 stdin=subprocess.PIPE,  # its end tells the child that this process is gone
                 stdout=2,
             )
-        self._channel = own
         self._lock = threading.Lock()
         self._greeted = False
         try:
-            channel.send(own, sys.path, None)
-            channel.send(own, load, None)
+            channel.send(self._channel, sys.path, None)
+            channel.send(self._channel, load, None)
         except OSError:
             pass  # it died at once; who waits for its greeting is told
 
@@ -263,9 +291,10 @@ class Process:
     def ended(self) -> bool:
         return self._process.poll() is not None
 
-    def ask(self, requests: list[ForwardRequest], deadline: float) -> object:
-        channel.send(self._channel, requests, deadline)
-        return channel.receive(self._channel, deadline)
+    def ask(self, requests: list[ForwardRequest], deadline: float, *, ahead: bool) -> object:
+        own = self._ahead if ahead else self._channel
+        channel.send(own, requests, deadline)
+        return channel.receive(own, deadline)
 
     def receive(self, deadline: float) -> object:
         greeting = channel.receive(self._channel, deadline)
@@ -284,6 +313,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
         self._channel.close()
+        self._ahead.close()
 
     def kill(self) -> str:
         """Make sure that it is gone; how it ended."""
@@ -299,7 +329,8 @@ class Process:
 
     def _hang_up(self) -> None:
         """Both ends see it; whoever reads in another thread is woken, and the file stays open."""
-        with suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
+        for own in (self._channel, self._ahead):
+            with suppress(OSError):
+                own.shutdown(socket.SHUT_RDWR)
         if self._process.stdin:
             self._process.stdin.close()

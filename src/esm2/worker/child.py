@@ -14,7 +14,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from esm2 import budget
 from esm2.alphabet import tokenize
@@ -39,10 +42,14 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _die_first()
-    own = socket.socket(fileno=int(sys.argv[1]))
+    own, ahead = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
+    _until_the_end(partial(_serve, own, ahead))
+
+
+def _until_the_end(serve: Callable[[], None]) -> NoReturn:
+    """Serve, then end this process."""
     try:
-        sys.path[:] = channel.receive(own, None)
-        _serve(own)
+        serve()
     except (EOFError, OSError):
         pass  # the parent closed, or is gone
     except Esm2Error as error:
@@ -52,7 +59,8 @@ def main() -> None:
     os._exit(0)  # at once: nothing is left to tidy up, and torch takes a second for it
 
 
-def _serve(own: socket.socket) -> None:
+def _serve(own: socket.socket, ahead: socket.socket) -> None:
+    sys.path[:] = channel.receive(own, None)
     try:
         loaded = channel.receive(own, None)()
         hello = greeting(loaded)
@@ -60,12 +68,19 @@ def _serve(own: socket.socket) -> None:
         channel.send(own, error, None)
         return
     channel.send(own, hello, None)
+    if loaded.decided.gives_way:
+        serve = partial(_answer, loaded, ahead, ahead=True)
+        threading.Thread(target=_until_the_end, args=(serve,), daemon=True).start()
+    _answer(loaded, own, ahead=False)
+
+
+def _answer(loaded: Loaded, own: socket.socket, *, ahead: bool) -> None:
     while True:
         requests = channel.receive(own, None)
-        given = answer(loaded, requests)
+        given = answer(loaded, requests, ahead=ahead)
         channel.send(own, given, None)
         if is_fault(given):
-            known_answer(loaded)
+            known_answer(loaded, ahead=ahead)
         del requests, given
 
 
@@ -74,10 +89,12 @@ def greeting(loaded: Loaded) -> tuple[Decided, Float, float]:
     return loaded.decided, known_answer(loaded), _pace(loaded)
 
 
-def answer(loaded: Loaded, requests: list[ForwardRequest]) -> list[Outputs] | Esm2Error:
+def answer(
+    loaded: Loaded, requests: list[ForwardRequest], *, ahead: bool = False
+) -> list[Outputs] | Esm2Error:
     """The outputs of a batch, or the error to which it came."""
     try:
-        return loaded.run(requests)
+        return loaded.run(requests, ahead=ahead)
     except Esm2Error as error:
         return error
     except Exception as error:
@@ -92,14 +109,14 @@ def is_fault(given: object) -> bool:
     return isinstance(given, EngineError) and not isinstance(given, NotFinite)
 
 
-def known_answer(loaded: Loaded) -> Float:
+def known_answer(loaded: Loaded, *, ahead: bool = False) -> Float:
     """The whole pass of a short sequence.
 
     Raises:
         Esm2Error: what the engine raised.
     """
     want = loaded.decided.whole_pass
-    (outputs,) = loaded.run([ForwardRequest(_KNOWN, want)])
+    (outputs,) = loaded.run([ForwardRequest(_KNOWN, want)], ahead=ahead)
     assert outputs.of_whole_pass is not None
     return outputs.of_whole_pass
 

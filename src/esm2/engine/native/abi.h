@@ -38,6 +38,7 @@ struct Watch {
 
 struct Job {
   int32_t sequences, depth, threads;
+  int32_t ahead;          // not 0: passes that are not ahead stop until this one is done
   const int64_t *starts;  // sequences + 1 offsets along T
   const uint8_t *tokens;  // T
   const float *scales;    // of each sequence's embeddings

@@ -15,12 +15,15 @@
 // each product is of all rows, a thread owns a range of its columns, and all wait after each.
 //
 // A row's numbers are the same bits in either way: each sum is formed by one thread, in one order.
+//
+// Between blocks and between items a thread lets by whoever goes ahead (gate.h).
 #pragma once
 #include <atomic>
 #include <cstring>
 
 #include "abi.h"
 #include "attention.h"
+#include "gate.h"
 #include "gemm.h"
 #include "norm.h"
 #include "observe.h"
@@ -50,7 +53,9 @@ class Forward {
   size_t workspace() const { return plan_.memory.bytes(job_.threads); }
 
   void run() {
+    if (job_.ahead) gate.close();
     run_together(job_.threads, [this](int rank, int threads) { work(rank, threads); });
+    if (job_.ahead) gate.open();
   }
 
  private:
@@ -62,7 +67,7 @@ class Forward {
     const Part all{rank, 0, plan_.rows, rank, threads};
     embed(first, end);
     shares_.deal(plan_.rows, rank, threads);
-    barrier_.wait(threads);
+    meet(threads);
     keep_rows(0, first, end);
     for (int done = 0; job_.depth > 0; done++) {
       if (plan_.by_columns && done > 0) {
@@ -76,16 +81,26 @@ class Forward {
       } else if (done == job_.depth && job_.row_count >= 0) {
         feed_wanted(model_.layer[done - 1], rank, threads);
       } else {
-        for (Rows rows; shares_.take(rank, rows);) advance(done, {rank, rows.first, rows.end, 0, 1});
+        let_by();
+        for (Rows rows; shares_.take(rank, rows); let_by())
+          advance(done, {rank, rows.first, rows.end, 0, 1});
       }
       if (done == job_.depth) return;
       if (rank == 0) next_item_.store(0, std::memory_order_relaxed);
-      barrier_.wait(threads);
+      meet(threads);
       shares_.deal(plan_.rows, rank, threads);
       attend(done, rank);
-      barrier_.wait(threads);
+      meet(threads);
       if (plan_.sums_floats) finish_maps(done, rank, threads);
     }
+  }
+
+  void let_by() const {
+    if (!job_.ahead) gate.pass();
+  }
+
+  void meet(int threads) {
+    barrier_.wait(threads, [this] { let_by(); });
   }
 
   // From one layer's attention to the next one's, of a block of rows.
@@ -100,8 +115,10 @@ class Forward {
 
   void attend(int index, int rank) {
     char *scratch = plan_.memory.at(job_, plan_.scratch, rank);
-    for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < plan_.items.size();)
+    for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < plan_.items.size();) {
       attend(model_.layer[index], plan_.items[i], index + 1 == job_.depth, scratch);
+      let_by();
+    }
   }
 
   void embed(int first, int end) const {
@@ -156,7 +173,7 @@ class Forward {
                                       part.columns(3 * model_.dim), found + letter * 3 * D,
                                       operand(part));
     }
-    barrier_.wait(threads);
+    meet(threads);
     for (int t = own.first; t < own.end; t++)
       memcpy(qkv(t), found + plan_.letters.letter[t] * 3 * D, 3 * D * sizeof(Element));
   }
@@ -179,6 +196,7 @@ class Forward {
                     1};
     float *picked = own<float>(plan_.own_picked, rank);
     for (int at = part.first; at < part.end; at += BLOCK_ROWS) {
+      let_by();
       const int rows = std::min(BLOCK_ROWS, part.end - at);
       for (int i = 0; i < rows; i++) {
         memcpy(picked + i * D, x(job_.rows[at + i]), D * sizeof(float));
@@ -195,7 +213,7 @@ class Forward {
     const auto by_blocks = [&](const auto &compute) {
       for (int row = 0; row < all.end; row += BLOCK_ROWS)
         compute(row, std::min(BLOCK_ROWS, all.end - row));
-      barrier_.wait(threads);
+      meet(threads);
     };
     Element *wide = shared<Element>(plan_.wide);
     const auto wide_row = [&](int row) { return wide + static_cast<size_t>(row) * 4 * D; };

@@ -80,6 +80,7 @@ class Job(ctypes.Structure):
         ("sequences", ctypes.c_int32),
         ("depth", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("ahead", ctypes.c_int32),
         ("starts", _Pointer),
         ("tokens", _Pointer),
         ("scales", _Pointer),

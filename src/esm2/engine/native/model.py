@@ -27,7 +27,9 @@ _ROWS_PER_THREAD = 4  # fewer are done before a thread has started
 
 
 class NativeESM2:
-    """A checkpoint in the layout of the native library. Calls must not overlap.
+    """A checkpoint in the layout of the native library.
+
+    Of calls that overlap, one at most may go ahead, and one at most may not.
 
     Args:
         model: the checkpoint, float32; its tensors are copied, those of a mapped file let go.
@@ -39,7 +41,8 @@ class NativeESM2:
         self._kernels = kernels
         self._threads = threads
         self._kept: list[Tensor] = []  # what the structs point to
-        self._workspace = torch.empty(0, dtype=torch.uint8)
+        empty = torch.empty(0, dtype=torch.uint8)
+        self._workspaces = {False: empty, True: empty}  # of passes that go ahead: True
         self._depth = model.shape.layers
         self._dim = model.shape.dim
         self._token_dropout = model.token_dropout
@@ -74,6 +77,8 @@ class NativeESM2:
         depth: int,
         maps: Sequence[MapReader | None],
         rows: Tensor | None,
+        *,
+        ahead: bool = False,
     ) -> dict[int, Tensor]:
         """Run the first `depth` layers; the same as `ESM2.forward`.
 
@@ -83,6 +88,7 @@ class NativeESM2:
             depth: how many layers to run, 0..N.
             maps: who reads each sequence's attention maps.
             rows: int32, ascending: the rows that are wanted of layer `depth`; None for all.
+            ahead: passes that are not ahead stop until this one is done.
 
         Returns:
             layer -> float32 (T, D); rows of layer `depth` that were not wanted are not set.
@@ -93,12 +99,13 @@ class NativeESM2:
         scales = self._scales(pack)
         x = torch.empty(count, self._dim)
         kept = {layer: torch.empty(count, self._dim) for layer in keep}
-        self._turn(pack.longest)
+        model, tables = self._turned(pack.longest)
         watch = (library.Watch * len(maps))(*map(self._watch, maps))
         job = library.Job(
             sequences=len(pack.lengths),
             depth=depth,
             threads=self._threads_for(count),
+            ahead=ahead,
             starts=starts.data_ptr(),
             tokens=tokens.data_ptr(),
             scales=scales.data_ptr(),
@@ -110,11 +117,12 @@ class NativeESM2:
             row_count=-1 if rows is None else len(rows),
             watch=watch if any(maps) else None,
         )
-        needed = self._kernels.table.workspace(self._model, job)
-        if len(self._workspace) < needed:
-            self._workspace = torch.empty(needed, dtype=torch.uint8)
-        job.workspace = self._workspace.data_ptr()
-        self._kernels.table.forward(self._model, job)
+        needed = self._kernels.table.workspace(model, job)
+        if len(self._workspaces[ahead]) < needed:
+            self._workspaces[ahead] = torch.empty(needed, dtype=torch.uint8)
+        job.workspace = self._workspaces[ahead].data_ptr()
+        self._kernels.table.forward(model, job)
+        del tables  # so long they had to live
         return kept
 
     def language_head(self, x: Tensor) -> Tensor:
@@ -158,11 +166,15 @@ class NativeESM2:
             return torch.ones(len(pack.lengths))
         return torch_model.embedding_scale(pack)
 
-    def _turn(self, longest: int) -> None:
-        """Point every layer to the cosines and sines of its positions."""
+    def _turned(self, longest: int) -> tuple[library.Model, list[tuple[Tensor, Tensor]]]:
+        """The model whose layers point to the cosines and sines of their positions, and these."""
         tables = [rotary.tables(longest) for rotary in self._rotaries]
-        for layer, rotary in zip(self._layers, self._rotary_of, strict=True):
+        layers = type(self._layers).from_buffer_copy(self._layers)
+        for layer, rotary in zip(layers, self._rotary_of, strict=True):
             layer.cos, layer.sin = (table.data_ptr() for table in tables[rotary])
+        model = library.Model.from_buffer_copy(self._model)
+        model.layer = layers
+        return model, tables
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a float32 copy that lives as long as the model."""

@@ -12,21 +12,26 @@
 
 namespace {
 
-// Where threads meet; mostly for microseconds, so they turn on the spot before they yield.
+// Where threads meet; mostly for microseconds, so they turn on the spot before they yield. `meanwhile`
+// is called whenever they do.
 class Barrier {
  public:
-  void wait(int threads) {
+  template <class Meanwhile>
+  void wait(int threads, const Meanwhile &meanwhile) {
     const int round = round_.load(std::memory_order_relaxed);
     if (waiting_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
       waiting_.store(0, std::memory_order_relaxed);
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    for (int turns = 0; round_.load(std::memory_order_acquire) == round; turns++)
-      if (turns < 4000)
+    for (int turns = 0; round_.load(std::memory_order_acquire) == round; turns++) {
+      if (turns < 4000) {
         pause();
-      else
+      } else {
+        meanwhile();
         std::this_thread::yield();
+      }
+    }
   }
 
  private:
