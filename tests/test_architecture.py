@@ -114,7 +114,7 @@ def name(path: Path) -> str:
 
 
 def room(path: Path) -> str:
-    """The room of a module: `engine/pack.py` is in `engine`, `batcher.py` is `batcher`."""
+    """The room of a module: `engine/pack.py` is in `engine`, `service.py` is `service`."""
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from esm2 import budget
-from esm2.batcher import Batcher, Budget
+from esm2.batcher import WORTH_A_PASS, Batcher, Budget
 from esm2.cache import Cache, MemoryCache, RedisCache
 from esm2.catalog import canonical
 from esm2.errors import MissingExtra, ModelNotServed, SettingsError
 from esm2.loading import Load, Spec, checkpoint_path, parse_spec, parse_specs, say_unused
 from esm2.service import Allowance, Service
 from esm2.settings import Settings
-from esm2.types import Decided, Executor, Outputs
+from esm2.types import Decided, Executor, Outputs, Want
 from esm2.watch import Watch, nobody
 from esm2.worker import Worker
 
@@ -279,8 +279,7 @@ def open_runtime(
         services = {}
         for decided, _ in models:
             batcher = batchers[decided.slug]
-            bounded = decided.device == "cpu"  # elsewhere the memory model was not measured
-            allowance = Allowance(room if bounded else None, settings.max_residues)
+            allowance = Allowance(_room_for(decided, room), settings.max_residues)
             services[decided.slug] = Service(
                 decided,
                 batcher.submit,
@@ -297,6 +296,19 @@ def open_runtime(
                     worker.tell()
 
         yield Runtime(settings, services, memory // 2, batchers, book, cache, tell=tell)
+
+
+def _room_for(decided: Decided, room: int) -> int | None:
+    """Of the bytes that a worker may take, those for a request; None where that is not bounded.
+
+    The rest is for what goes ahead of it, but for its outputs, which replies have room for.
+    """
+    if decided.device != "cpu":
+        return None  # the memory model was not measured
+    if not decided.gives_way:
+        return room
+    beside = budget.MemoryModel(decided.shape, decided.threads).peak(Want(), WORTH_A_PASS)
+    return max(0, room - beside)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,38 @@ def test_a_sequence_has_the_same_bits_in_any_company_and_with_any_threads(
         loaded = engine(path, kernel, dtype)
         for own, expected in zip(run(loaded, asked), alone, strict=True):
             assert all(np.array_equal(own[name], expected[name]) for name in expected)
+
+
+@native
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_pass_stops_for_one_that_goes_ahead_and_both_give_the_same_bits(
+    root: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = SHAPES[32][0]
+    loaded = engine(checkpoint(32, root), kernel)
+    long, short = requests(layers, (1500, 5))  # of the first, everything
+    alone = [run(loaded, [long])[0], run(loaded, [short])[0]]
+    # How far a pass is, its buffers tell: its residual stream, and then each layer that it keeps.
+    made: list[torch.Tensor] = []
+
+    def empty(*shape: int, **how: torch.dtype) -> torch.Tensor:
+        new = torch.zeros(shape, **how) if how else torch.full(shape, torch.nan)
+        if shape == (1502, SHAPES[32][1]):
+            made.append(new)
+        return new
+
+    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
+        patched.setattr(torch, "empty", empty)
+        ahead = pool.submit(loaded.run, [long], ahead=True)
+        while not (ahead.done() or (made and bool(made[0].isfinite().any()))):
+            pass
+        behind = loaded.run([short])
+        assert all(bool(kept.isfinite().all()) for kept in made[1:]), "it did not stop"
+        (before,) = ahead.result()
+    assert len(made) == 2 + layers
+    for own, expected in zip((before, behind[0]), alone, strict=True):
+        given = flat(own)
+        assert all(np.array_equal(given[name], expected[name]) for name in expected)
 
 
 @native

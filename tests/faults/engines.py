@@ -54,15 +54,17 @@ class Faulty:
         notes: a directory in which each load and each command leaves a file.
         once: a command is obeyed the first time only.
         weights: a file with the hash of the weights; a missing one cannot be loaded.
+        gives_way: whether a batch may go ahead of another.
     """
 
     notes: Path
     once: bool = False
     weights: Path | None = None
+    gives_way: bool = False
 
     def __call__(self) -> _Faulty:
         note(self.notes, "load")
-        decided = _DECIDED
+        decided = replace(_DECIDED, threads=int(self.gives_way))
         if self.weights is not None:
             if not self.weights.exists():
                 raise CheckpointError(self.weights, "no such file or directory")

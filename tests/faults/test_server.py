@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from esm2.catalog import DEMO_SLUG
+from tests.natives import native
 from tests.wire.server import PATIENCE, serving
 
 ENCODE = f"/api/v2/{DEMO_SLUG}/encode/"
@@ -112,7 +113,7 @@ def test_a_deadline_is_kept_and_what_was_not_computed_is_dropped():
 
 
 def test_what_cannot_fit_into_memory_is_refused_with_the_longest_that_would():
-    with serving("--memory-mb", "24") as server:
+    with serving("--memory-mb", "64") as server:
         refused = server.post(ENCODE, LARGE)
         assert refused.status == 400
         assert refused.json()["code"] == "request.does_not_fit"
@@ -121,6 +122,19 @@ def test_what_cannot_fit_into_memory_is_refused_with_the_longest_that_would():
         assert server.post(ENCODE, fits).status == 200
         too_long = {**LARGE, "items": alone("M" * (longest + 1))["items"]}
         assert server.post(ENCODE, too_long).json()["code"] == "request.does_not_fit"
+
+
+@native
+def test_short_requests_go_ahead_of_a_long_one_that_is_being_computed():
+    with serving() as server, ThreadPoolExecutor(1) as callers:
+        long = callers.submit(server.post, ENCODE, {**LONG, "params": {"include": ["attentions"]}})
+        answered = 0
+        while not long.done():
+            assert server.post(ENCODE, alone("MKTAY")).status == 200
+            answered += 1
+        assert long.result().status == 200
+        # In turn, it would be two: one before it and one behind.
+        assert answered > 3
 
 
 def test_a_full_queue_says_when_to_come_back():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from esm2.errors import (
 )
 from esm2.watch import Restart
 from esm2.worker import Process, Worker
-from tests.faults.engines import LARGE, RESIDUES, SLUG, Faulty, asking, expected, seen
+from tests.faults.engines import COMMANDS, LARGE, RESIDUES, SLUG, Faulty, asking, expected, seen
 from tests.services import until
 
 PATIENCE = 60
@@ -227,6 +229,50 @@ def test_a_signal_for_the_whole_group_does_not_end_the_child(worker, with_signal
     os.kill(own.pid, with_signal)
     assert logits(own, GOOD)
     assert own.pid == pid
+
+
+@pytest.fixture
+def hanging(worker, tmp_path):
+    """A worker whose child hangs in a batch, and the future of that batch."""
+    own = worker(gives_way=True, hung_seconds=3600.0)
+    assert own.decided.gives_way
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(logits, own, command("hang"))
+        until(lambda: seen(tmp_path, COMMANDS["hang"]), "it does not begin")
+        yield own, future
+        with suppress(ProcessLookupError):
+            os.kill(own.pid, signal.SIGKILL)
+
+
+@EVERYWHERE
+def test_a_batch_goes_ahead_of_one_that_is_being_computed(hanging):
+    own, behind = hanging
+    for sequence in (GOOD, "K", "AK" * (LARGE // 2)):
+        (given,) = own.ahead([asking(sequence)])
+        np.testing.assert_array_equal(given.logits, expected(asking(sequence)))
+    with pytest.raises(NotFinite):
+        own.ahead([asking(command("nan"))])
+    assert not behind.done()
+
+
+@EVERYWHERE
+def test_both_batches_are_lost_with_a_child_and_what_goes_ahead_starts_no_other(hanging, tmp_path):
+    own, behind = hanging
+    with pytest.raises(EngineCrashed):
+        own.ahead([asking(command("die"))])
+    assert isinstance(behind.exception(PATIENCE), EngineCrashed)
+    with pytest.raises(EngineCrashed, match="before it was asked"):
+        own.ahead([asking(GOOD)])
+    assert seen(tmp_path, "load") == 1
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert own.restarts == [Restart(SLUG, "engine.crashed")]
+
+
+def test_a_device_that_fails_a_batch_that_goes_ahead_ends_the_child(hanging):
+    own, behind = hanging
+    with pytest.raises(EngineError, match="the device is gone"):
+        own.ahead([asking(command("break"))])
+    assert isinstance(behind.exception(PATIENCE), EngineCrashed)
 
 
 # --- behind the batcher ------------------------------------------------------------------------

@@ -27,46 +27,65 @@ class Ahead:
         return self._compute(requests)
 
 
-class Behind(Held):
-    """An executor that can be held, and notes what it computed; the first pass may fail."""
+class Behind:
+    """An executor of which passes may be held; it notes what it computed.
 
-    def __init__(self):
-        super().__init__()
+    Attributes:
+        begun: of each pass, whether it has begun.
+        fails: a pass that is held ends with it, the first time.
+    """
+
+    def __init__(self, *held):
         self.batches = []
+        self.begun = [threading.Event() for _ in range(20)]
+        self._may_end = [threading.Event() for _ in range(20)]
+        for number, event in enumerate(self._may_end):
+            if number not in held:
+                event.set()
         self.fails = None
 
+    def release(self, number):
+        self._may_end[number].set()
+
     def __call__(self, requests):
+        number = len(self.batches)
         self.batches.append([cost_of(own) for own in requests])
-        done = super().__call__(requests)
-        if self.fails is not None:
+        self.begun[number].set()
+        held = not self._may_end[number].is_set()
+        assert self._may_end[number].wait(PATIENCE)
+        if held and self.fails is not None:
             error, self.fails = self.fails, None
             raise error
-        return done
+        return answers(requests)
 
 
 @contextmanager
-def busy_with(*costs, ahead=None, pack_tokens=1000, pass_seconds=0.0, executors=1):
-    """A batcher whose executors are held by requests of these costs.
+def busy_with(*costs, callers="", ahead=None, pass_seconds=0.0):
+    """A batcher whose executor is held at its third pass, the first of those that matter.
+
+    Args:
+        costs: of the requests that wait when that pass begins.
+        callers: who asks for them; "a" for all, if not said.
 
     Yields:
-        (batcher, its last executor, the futures of those requests).
+        (batcher, the executor, the futures of these requests).
     """
-    behind = [Behind() for _ in range(executors)]
-    goes = ahead or Ahead()
-    budget = Budget(pack_tokens, 10**9, pass_seconds=pass_seconds)
-    batcher = Batcher(behind, cost_of, budget, ahead=[goes] * executors)
+    behind = Behind(1, 2)
+    budget = Budget(1000, 10**9, pass_seconds=pass_seconds)
+    batcher = Batcher([behind], cost_of, budget, ahead=[ahead or Ahead()])
     value(batcher.submit(request(1)))  # its speed is known now
-    for own in behind:
-        own.hold()
-        own.batches.clear()
-    futures = batcher.submit_all([request(cost) for cost in costs])
-    for own in behind:
-        assert own.started.wait(PATIENCE)
+    batcher.submit(request(1), caller="before")
+    assert behind.begun[1].wait(PATIENCE)
+    futures = [
+        batcher.submit(request(cost), caller=caller)
+        for cost, caller in zip(costs, callers or "a" * len(costs), strict=True)
+    ]
+    behind.release(1)
+    assert behind.begun[2].wait(PATIENCE)
     try:
-        yield batcher, behind[-1], futures
+        yield batcher, behind, futures
     finally:
-        for own in behind:
-            own.release()
+        behind.release(2)
         batcher.close(drain=False)
 
 
@@ -77,57 +96,77 @@ def test_what_is_short_goes_ahead_of_a_request_that_takes_long():
         assert value(batcher.submit(request(40), first=True)) == 40
         assert not long.done()
         assert ahead.batches == [[30], [40]]
-        behind.release()
+        behind.release(2)
         assert value(long) == LONG
-        assert behind.batches == [[LONG]]
+        assert behind.batches[2:] == [[LONG]]
 
 
-def test_what_waits_already_goes_ahead_together():
+def test_what_belongs_together_goes_ahead_together():
     ahead = Ahead()
-    with busy_with(LONG, 200, 300, 20, ahead=ahead) as (_, _, (long, *short)):
+    with busy_with(LONG, ahead=ahead) as (batcher, _, (long,)):
+        short = batcher.submit_all([request(cost) for cost in (200, 300, 20)], "a")
         assert [value(own) for own in short] == [200, 300, 20]
         assert not long.done()
         assert ahead.batches == [[200, 300], [20]]
 
 
 @pytest.mark.parametrize(
-    "how",
+    ("costs", "how"),
     [
-        pytest.param({"costs": (200, 200)}, id="of a batch that others share"),
-        pytest.param({"costs": (LONG,), "pass_seconds": 1e9}, id="of what does not take long"),
-        pytest.param({"costs": (100,)}, id="of what is not four times as long"),
-        pytest.param({"costs": (LONG,), "executors": 2}, id="while another executor is free"),
+        pytest.param((200, 200), {}, id="of a batch of its own caller"),
+        pytest.param((200, 200), {"callers": "ab"}, id="of a batch that callers share"),
+        pytest.param((LONG,), {"pass_seconds": 1e9}, id="of what does not take long"),
+        pytest.param((100,), {}, id="of what is not four times as long"),
     ],
 )
-def test_nothing_goes_ahead(how):
+def test_a_callers_request_does_not_go_ahead(costs, how):
     ahead = Ahead()
-    behind = [Behind() for _ in range(how.get("executors", 1))]
-    budget = Budget(1000, 10**9, pass_seconds=how.get("pass_seconds", 0.0))
-    batcher = Batcher(behind, cost_of, budget, ahead=[ahead] * len(behind))
+    with busy_with(*costs, ahead=ahead, **how) as (batcher, behind, futures):
+        short = batcher.submit(request(30), caller="a")
+        behind.release(2)
+        assert [value(own) for own in (short, *futures)] == [30, *costs]
+        assert ahead.batches == []
+
+
+def test_another_callers_request_goes_ahead_of_any_batch_that_is_not_shared():
+    ahead = Ahead()
+    with busy_with(200, 200, ahead=ahead, pass_seconds=1e9) as (batcher, _, futures):
+        assert value(batcher.submit(request(30), caller="b")) == 30
+        assert value(batcher.submit(request(20), first=True)) == 20
+        assert not any(own.done() for own in futures)
+        assert ahead.batches == [[30], [20]]
+
+
+def test_nothing_goes_ahead_while_another_executor_is_free():
+    one, other, ahead = Held(), Held(), Ahead()
+    budget = Budget(1000, 10**9, pass_seconds=0)
+    batcher = Batcher([one, other], cost_of, budget, ahead=[ahead, ahead])
     value(batcher.submit(request(1)))
-    for own in behind:
-        own.hold()
-    first = batcher.submit_all([request(cost) for cost in how["costs"]])
-    while not any(own.started.is_set() for own in behind):
-        behind[0].started.wait(0.01)
-    short = batcher.submit(request(30))
-    for own in behind:
-        own.release()
-    assert value(short) == 30
-    assert [value(own) for own in first] == list(how["costs"])
+    one.hold()
+    other.hold()
+    long = batcher.submit(request(LONG))
+    while not (one.started.is_set() or other.started.is_set()):
+        pass
+    busy, free = (one, other) if one.started.is_set() else (other, one)
+    free.release()
+    assert value(batcher.submit(request(30))) == 30
+    assert not long.done()
+    busy.release()
+    assert value(long) == LONG
     assert ahead.batches == []
     batcher.close()
 
 
 def test_what_goes_ahead_of_a_request_takes_as_long_as_it_at_most():
     ahead = Ahead()
-    with busy_with(1200, *[300] * 6, ahead=ahead) as (_, behind, (long, *short)):
+    with busy_with(1200, ahead=ahead) as (batcher, behind, (long,)):
+        short = [batcher.submit(request(300)) for _ in range(6)]
         assert [value(own) for own in short[:4]] == [300] * 4
         assert not any(own.done() for own in (long, *short[4:]))
-        behind.release()
+        behind.release(2)
         assert [value(own) for own in (long, *short)] == [1200, *[300] * 6]
         assert ahead.batches == [[300]] * 4
-        assert behind.batches == [[1200], [300], [300]]
+        assert behind.batches[2:] == [[1200], [300], [300]]
 
 
 def test_callers_take_turns_in_going_ahead():
@@ -146,10 +185,11 @@ def test_callers_take_turns_in_going_ahead():
 
 def test_a_request_that_fails_ahead_fails_alone():
     ahead = Ahead(fails_on(40, EngineError("NaN")))
-    with busy_with(LONG, 30, 40, 50, ahead=ahead) as (_, behind, (long, *short)):
+    with busy_with(LONG, ahead=ahead) as (batcher, behind, (long,)):
+        short = batcher.submit_all([request(cost) for cost in (30, 40, 50)], "a")
         assert isinstance(short[1].exception(PATIENCE), EngineError)
         assert [value(short[0]), value(short[2])] == [30, 50]
-        behind.release()
+        behind.release(2)
         assert value(long) == LONG
         assert ahead.batches == [[30, 40, 50], [30], [40, 50], [40], [50]]
 
@@ -163,10 +203,10 @@ def test_what_was_lost_ahead_is_computed_in_its_turn_and_nobody_goes_ahead_of_a_
             pass
         other = batcher.submit(request(20))
         assert value(other) == 20
-        behind.release()
+        behind.release(2)
         assert [value(own) for own in (long, short)] == [LONG, 30]
         assert ahead.batches == [[30], [20]]
-        assert behind.batches == [[LONG], [LONG], [30]]
+        assert behind.batches[2:] == [[LONG], [LONG], [30]]
 
 
 def test_closing_waits_for_what_goes_ahead_and_fails_what_waits():
@@ -181,7 +221,7 @@ def test_closing_waits_for_what_goes_ahead_and_fails_what_waits():
         closing.start()
         assert isinstance(waits.exception(PATIENCE), ShuttingDown)
         ahead.may_go.set()
-        behind.release()
+        behind.release(2)
         closing.join(PATIENCE)
         assert not closing.is_alive()
         assert [value(own) for own in (goes, long)] == [30, LONG]
@@ -201,7 +241,7 @@ def test_what_fails_ahead_while_the_batcher_closes_is_told(error):
             pass
         ahead.may_go.set()
         assert type(goes.exception(PATIENCE)) is type(error)
-        behind.release()
+        behind.release(2)
         closing.join(PATIENCE)
 
 

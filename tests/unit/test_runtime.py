@@ -43,7 +43,7 @@ def batchers():
 
     def alive() -> list[str]:
         started = (thread for thread in threading.enumerate() if thread not in before)
-        names = (thread.name for thread in started)
+        names = {thread.name for thread in started}  # a batcher may have several
         return sorted(n.removeprefix("batcher-") for n in names if n.startswith("batcher-"))
 
     return alive

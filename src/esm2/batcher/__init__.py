@@ -27,7 +27,7 @@ from esm2.errors import EngineError, EngineLost, Esm2Error, ShuttingDown
 from esm2.types import Executor, ForwardRequest, Outputs
 from esm2.watch import Watch, nobody
 
-__all__ = ["Batcher", "Budget", "Running", "Ticket"]
+__all__ = ["WORTH_A_PASS", "Batcher", "Budget", "Running", "Ticket"]
 
 # What goes ahead of a request is at most so much of its work at a time, and all of it together.
 _SHORT = 0.25
@@ -223,7 +223,7 @@ class Batcher:
             self._settle(batch, given, running.elapsed - before)
             return
         with self._changed:
-            running.alone = False  # nobody is to go ahead any more, and be lost with it
+            running.again = True  # nobody is to go ahead any more, and be lost with it
         if isinstance(given, EngineError) and len(batch) > 1:
             middle = len(batch) // 2
             self._run(index, batch[:middle])
@@ -292,20 +292,25 @@ class Batcher:
         return None
 
     def _lets_by(self, running: Pass) -> bool:
-        """Whether somebody may go ahead: of a request that others cannot be asked to wait for."""
+        """Whether somebody waits who could go ahead of a pass."""
         return (
-            running.alone
+            not running.again
+            and running.caller is not None
             and running.passed < running.work
-            and self._speed.seconds(running.work) > self._budget.pass_seconds
             and len(self._running) == len(self._executors)
-            and self._line.short > 0
+            and self._line.has_short(None if self._is_long(running) else running.caller)
         )
+
+    def _is_long(self, running: Pass) -> bool:
+        """Whether even its own caller's requests go ahead of a pass: it could not be shorter."""
+        return running.alone and self._speed.seconds(running.work) > self._budget.pass_seconds
 
     def _may_go_ahead(self, behind: Pass, waiting: Waiting, cost: int, work: float) -> bool:
         """Whether a request may join a batch that goes ahead of a pass."""
         work += waiting.work
         return (
             not waiting.lost
+            and (waiting.caller != behind.caller or self._is_long(behind))
             and cost + waiting.cost <= WORTH_A_PASS
             and work <= _SHORT * behind.work
             and work + behind.passed <= behind.work

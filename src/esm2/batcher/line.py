@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -94,14 +95,18 @@ class Line:
         self._executors = executors
         self._queue: FairQueue[Waiting] = FairQueue()
         self._share: dict[str, tuple[int, float]] = {}  # caller -> cost and work that wait
+        self._short: Counter[str] = Counter()  # caller -> requests that are worth no pass alone
         self.queued = 0  # cost
-        self.short = 0  # requests that share a batch in any case
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
     def __iter__(self) -> Iterator[Waiting]:
         return iter(self._queue)
+
+    def has_short(self, but: str | None = None) -> bool:
+        """Whether something waits that is worth no pass alone, of anybody but one caller."""
+        return any(count for caller, count in self._short.items() if caller != but)
 
     def put(self, together: Sequence[Waiting], caller: str) -> None:
         """Queue all of these, of one caller, or none.
@@ -181,10 +186,11 @@ class Line:
 
     def _count(self, waiting: Waiting, sign: int) -> None:
         self.queued += sign * waiting.cost
-        self.short += sign * (waiting.cost <= WORTH_A_PASS)
+        self._short[waiting.caller] += sign * (waiting.cost <= WORTH_A_PASS)
         cost, work = self._share.get(waiting.caller, (0, 0.0))
         cost += sign * waiting.cost
         if cost:
             self._share[waiting.caller] = (cost, work + sign * waiting.work)
         else:
             self._share.pop(waiting.caller, None)
+            del self._short[waiting.caller]

@@ -31,21 +31,31 @@ class Pass:
     """A batch that is being computed.
 
     Attributes:
+        caller: of all its requests; None where several callers share it.
+        alone: it is a single request.
+        again: some of it was computed before, and failed.
         begun: `time.monotonic`.
         stopped: seconds in which others went ahead.
         passed: work of those who did.
-        alone: it is a single request, computed for the first time.
     """
 
     work: float
+    caller: str | None
     alone: bool
+    again: bool
     begun: float = field(default_factory=time.monotonic)
     stopped: float = 0.0
     passed: float = 0.0
 
     @classmethod
     def of(cls, batch: Sequence[Waiting]) -> Pass:
-        return cls(sum(own.work for own in batch), len(batch) == 1 and not batch[0].lost)
+        callers = {own.caller for own in batch}
+        return cls(
+            sum(own.work for own in batch),
+            callers.pop() if len(callers) == 1 else None,
+            len(batch) == 1,
+            any(own.lost for own in batch),
+        )
 
     @property
     def elapsed(self) -> float:
