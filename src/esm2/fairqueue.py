@@ -14,11 +14,12 @@ Source: P. Goyal, H. M. Vin, H. Cheng, Start-time fair queueing, SIGCOMM 1996.
 from __future__ import annotations
 
 import heapq
+import sys
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -53,16 +54,14 @@ class _Caller(Generic[Item]):
     def __lt__(self, other: _Caller[Item]) -> bool:
         return (self.start, self.number) < (other.start, other.number)
 
-    def take(self, suits: Callable[[Item], bool], *, anywhere: bool) -> Item | None:
-        """The first thing that suits; the caller goes forward by what it takes."""
-        for index, (_, item, takes) in enumerate(self.things):
+    def take(self, suits: Callable[[Item], bool], look: int) -> Item | None:
+        """The first of so many things that suits; the caller goes forward by what it takes."""
+        for index, (_, item, takes) in enumerate(islice(self.things, look)):
             if suits(item):
                 del self.things[index]
                 self.given += takes
                 self.start += takes
                 return item
-            if not anywhere:
-                break
         return None
 
 
@@ -127,28 +126,28 @@ class FairQueue(Generic[Item]):
         """Queue something before everything of any caller, the newest first."""
         self._ahead.appendleft(item)
 
-    def pop(self, suits: Callable[[Item], bool], *, anywhere: bool = True) -> Item | None:
+    def pop(self, suits: Callable[[Item], bool], *, look: int = sys.maxsize) -> Item | None:
         """Take the first thing that suits; None where none does.
 
         Args:
-            anywhere: whether things that do not suit are passed by, first those of the same
-                caller; they keep their places.
+            look: at how many things. Those that do not suit are passed by, first those of the same
+                caller, and keep their places.
         """
-        for index, item in enumerate(self._ahead):
+        for index, item in enumerate(islice(self._ahead, look)):
             if suits(item):
                 del self._ahead[index]
                 return item
-            if not anywhere:
-                return None
+        look -= len(self._ahead)
         found = None
         asked: list[_Caller[Item]] = []
-        while self._turns and found is None and (anywhere or not asked):
+        while self._turns and found is None and look > 0:
             own = heapq.heappop(self._turns)
             if not own.things:  # all of it was dropped
                 continue
             asked.append(own)
             start = own.start
-            found = own.take(suits, anywhere=anywhere)
+            found = own.take(suits, look)
+            look -= len(own.things)
             if found is not None:
                 self._now = max(self._now, start)
         for own in asked:

@@ -103,8 +103,17 @@ def test_what_does_not_suit_keeps_its_place():
     queue = filled(a=[9, 1, 9, 1])
     assert queue.pop(lambda own: own[1] == 1) == ("a", 1)
     assert queue.pop(lambda own: own[1] == 5) is None
-    assert queue.pop(lambda own: own[1] == 1, anywhere=False) is None
+    assert queue.pop(lambda own: own[1] == 1, look=1) is None
     assert [thing for _, thing in taken(queue)] == [9, 9, 1]
+
+
+def test_so_many_things_are_looked_at_whoever_they_are_of():
+    queue = filled(a=[9, 9], b=[9, 1])
+    queue.put_ahead("one")
+    for look in range(1, 5):
+        assert queue.pop(lambda own: own[1] == 1, look=look) is None
+    assert queue.pop(lambda own: own[1] == 1, look=5) == ("b", 1)
+    assert taken(queue) == ["one", ("a", 9), ("b", 9), ("a", 9)]
 
 
 def test_callers_are_counted_by_what_they_have_waiting():

@@ -31,6 +31,8 @@ __all__ = ["WORTH_A_PASS", "Batcher", "Budget", "Running", "Ticket"]
 
 # What goes ahead of a request is at most so much of its work at a time, and all of it together.
 _SHORT = 0.25
+# Where so many that are next do not suit, nobody goes ahead: looking must not take long either.
+_LOOK = 64
 
 
 class Batcher:
@@ -283,7 +285,7 @@ class Batcher:
             while not self._closing:
                 behind = self._running.get(index)
                 if behind is not None and self._lets_by(behind):
-                    batch = self._line.next(partial(self._may_go_ahead, behind))
+                    batch = self._line.next(partial(self._may_go_ahead, behind), _LOOK)
                     if batch:
                         own = self._running_ahead[index] = Pass.of(batch)
                         behind.passed += own.work

@@ -6,6 +6,7 @@ Nothing here locks: the batcher calls it under its own lock.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -144,8 +145,12 @@ class Line:
             self._count(waiting, -1)
         return everything
 
-    def next(self, suits: Suits) -> list[Waiting]:
-        """What is next, as far as it suits, as a batch that has begun."""
+    def next(self, suits: Suits, look: int = sys.maxsize) -> list[Waiting]:
+        """What is next, as far as it suits, as a batch that has begun.
+
+        Args:
+            look: at how many requests, for the first of the batch; others are not looked for.
+        """
         batch: list[Waiting] = []
         cost, work = 0, 0.0
 
@@ -153,8 +158,7 @@ class Line:
             # What was cancelled is taken to be dropped.
             return waiting.future.cancelled() or suits(waiting, cost, work)
 
-        # Only the first of a batch may be looked for behind others.
-        while (waiting := self._queue.pop(joins, anywhere=not batch)) is not None:
+        while waiting := self._queue.pop(joins, look=1 if batch else look):
             waiting.place = None
             self._count(waiting, -1)
             if waiting.begin():
