@@ -50,16 +50,19 @@ def _overload(own: dict[str, Any]) -> list[str]:
 
 def _fairness(own: dict[str, Any]) -> list[str]:
     lines = [
-        "| workers | short requests alone: p50, p99 ms | beside 8 x 2048 contacts | p99 ratio |",
-        "|---:|---:|---:|---:|",
+        "| workers | short requests alone: p50, p99 ms | beside 8 x 2048 contacts | p99 ratio"
+        " | beside `esm2 embed --url` | p99 ratio |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
     for workers in (1, 2):
         figures = own[f"workers_{workers}"]
-        one, other = figures["alone"], figures["beside"]
-        lines.append(
-            f"| {workers} | {one['p50_ms']}, {one['p99_ms']} | {other['p50_ms']},"
-            f" {other['p99_ms']} | {figures['p99_ratio']} |"
+        one, *others = (
+            f"{figures[beside]['p50_ms']}, {figures[beside]['p99_ms']}"
+            for beside in ("alone", "beside", "beside_file")
         )
+        ratios = (figures["p99_ratio"], figures["p99_ratio_file"])
+        rows = (f"{own} | {ratio}" for own, ratio in zip(others, ratios, strict=True))
+        lines.append(f"| {workers} | {one} | {' | '.join(rows)} |")
     return lines
 
 

@@ -188,7 +188,7 @@ def test_on_a_signal_a_server_tells_where_it_is_and_goes_on():
             services.until(lambda: "child.py" in server.said, "its worker says nothing")
         status, stderr = server.stop()
     assert status == 0
-    for told in (r"Thread 0x.*batcher\.py", "Task .*in read_body", r"Thread 0x.*child\.py.*main"):
+    for told in (r"Thread 0x.*batcher", "Task .*in read_body", r"Thread 0x.*child\.py.*main"):
         assert re.search(told, stderr, re.DOTALL)
     assert SECRET not in stderr
 
