@@ -157,6 +157,17 @@ class FairQueue(Generic[Item]):
                 self._leaves(own)
         return found
 
+    def pop_of(self, caller: str, suits: Callable[[Item], bool]) -> Item | None:
+        """Take the next thing of a caller if it suits, whoever's turn it is."""
+        own = self._callers.get(caller)
+        found = None if own is None else own.take(suits, 1)
+        if own is not None and found is not None:
+            if own.things:
+                heapq.heapify(self._turns)  # it has gone forward
+            else:
+                self._leaves(own)
+        return found
+
     def _leaves(self, own: _Caller[Item]) -> None:
         """A caller has nothing waiting any more."""
         del self._callers[own.name]

@@ -137,6 +137,30 @@ def test_another_callers_request_goes_ahead_of_any_batch_that_is_not_shared():
         assert ahead.batches == [[30], [20]]
 
 
+def test_who_has_much_waiting_shares_no_batch_with_others_who_go_ahead_of_it():
+    ahead = Ahead()
+    costs, callers = (300, 20, 300, 300, 40), "abaab"
+    with busy_with(*costs, callers=callers, ahead=ahead, pass_seconds=1e9) as (_, behind, futures):
+        assert behind.batches[2:] == [[300, 300, 300]]
+        assert [value(futures[own]) for own in (1, 4)] == [20, 40]
+        behind.release(2)
+        assert [value(own) for own in futures] == list(costs)
+        assert ahead.batches == [[20, 40]]
+
+
+def test_those_who_have_little_waiting_share_a_batch():
+    with busy_with(200, 20, 200, 100, callers="abac", pass_seconds=1e9) as (_, behind, _):
+        assert [sorted(own) for own in behind.batches[2:]] == [[20, 100, 200, 200]]
+
+
+def test_a_batch_of_those_who_have_little_ends_where_it_is_the_turn_of_who_has_much():
+    costs, callers = (20, 600, 30, 600), "abcb"
+    with busy_with(*costs, callers=callers, pass_seconds=1e9) as (_, behind, futures):
+        behind.release(2)
+        assert [value(own) for own in futures] == list(costs)
+        assert behind.batches[2] == [20]
+
+
 def test_nothing_goes_ahead_while_another_executor_is_free():
     one, other, ahead = Held(), Held(), Ahead()
     budget = Budget(1000, 10**9, pass_seconds=0)

@@ -116,6 +116,15 @@ def test_so_many_things_are_looked_at_whoever_they_are_of():
     assert taken(queue) == ["one", ("a", 9), ("b", 9), ("a", 9)]
 
 
+def test_what_a_caller_is_given_out_of_turn_counts():
+    queue = filled(a=[5, 5, 1], b=[3, 3], c=[1])
+    assert queue.pop_of("a", lambda own: own[1] == 1) is None
+    assert [queue.pop_of("a", anything) for _ in range(2)] == [("a", 5), ("a", 5)]
+    assert queue.pop_of("c", anything) == ("c", 1)
+    assert [queue.pop_of(gone, anything) for gone in "cd"] == [None, None]
+    assert taken(queue) == [("b", 3), ("b", 3), ("a", 1)]
+
+
 def test_callers_are_counted_by_what_they_have_waiting():
     queue = filled(a=[1, 1], b=[1])
     assert (queue.callers, queue.has("a"), queue.has("c")) == (2, True, False)

@@ -67,7 +67,7 @@ class Batcher:
         self._watch = watch
         self._speed = Speed()
         self._pace = Speed()  # the same in tokens, which people know
-        self._line = Line(budget, self._speed.seconds, len(executors))
+        self._line = Line(budget, self._speed.seconds, len(executors), apart=bool(ahead))
         self._running: dict[int, Pass] = {}  # of executors
         self._running_ahead: dict[int, Pass] = {}
         self._closing = False

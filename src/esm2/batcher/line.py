@@ -88,12 +88,22 @@ class Line:
         budget: what may wait.
         seconds: what some work takes an executor.
         executors: how many there are.
+        apart: whether who has much waiting shares no batch with others. They would wait for a
+            whole batch of it; where executors give way, they go ahead of that instead.
     """
 
-    def __init__(self, budget: Budget, seconds: Callable[[float], float], executors: int) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        seconds: Callable[[float], float],
+        executors: int,
+        *,
+        apart: bool = False,
+    ) -> None:
         self._budget = budget
         self._seconds = seconds
         self._executors = executors
+        self._apart = apart
         self._queue: FairQueue[Waiting] = FairQueue()
         self._share: dict[str, tuple[int, float]] = {}  # caller -> cost and work that wait
         self._short: Counter[str] = Counter()  # caller -> requests that are worth no pass alone
@@ -152,20 +162,38 @@ class Line:
             look: at how many requests, for the first of the batch; others are not looked for.
         """
         batch: list[Waiting] = []
-        cost, work = 0, 0.0
+        cost, work, of_first = 0, 0.0, 0
 
         def joins(waiting: Waiting) -> bool:
             # What was cancelled is taken to be dropped.
             return waiting.future.cancelled() or suits(waiting, cost, work)
 
-        while waiting := self._queue.pop(joins, look=1 if batch else look):
+        def shares(waiting: Waiting) -> bool:
+            return joins(waiting) and not self._has_much(waiting.caller)
+
+        def another() -> Waiting | None:
+            if not batch:
+                return self._queue.pop(joins, look=look)
+            if not self._apart:
+                return self._queue.pop(joins, look=1)
+            first = batch[0].caller
+            if self._has_much(first, of_first):
+                return self._queue.pop_of(first, joins)
+            return self._queue.pop(shares, look=1)
+
+        while waiting := another():
             waiting.place = None
             self._count(waiting, -1)
             if waiting.begin():
                 batch.append(waiting)
                 cost += waiting.cost
                 work += waiting.work
+                of_first += waiting.cost * (waiting.caller == batch[0].caller)
         return batch
+
+    def _has_much(self, caller: str, taken: int = 0) -> bool:
+        """Whether a caller fills a pass, with what it has waiting and what was taken of that."""
+        return self._share.get(caller, (0, 0.0))[0] + taken > WORTH_A_PASS
 
     def _admit(self, cost: int, caller: str) -> None:
         """Refuse what would wait too long, or what would fill the queue beyond its bound.
