@@ -216,12 +216,33 @@ def main() -> None:
 
 
 def _with_older(rows: list[dict[str, Any]], how: dict[str, Any]) -> dict[str, Any]:
-    """The result file: this run's rows, and those of earlier runs that it has not made anew."""
+    """The result file: this run's rows, and those that it has not made anew of earlier runs."""
     runs = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
     mine = {(row["what"], row["records"]) for row in rows}
     for run in runs:
-        run["rows"] = [row for row in run["rows"] if (row["what"], row["records"]) not in mine]
+        if run["machine"]["name"] == how["machine"]["name"]:
+            run["rows"] = [row for row in run["rows"] if (row["what"], row["records"]) not in mine]
     return {"runs": [*(run for run in runs if run["rows"]), {**how, "rows": rows}]}
+
+
+def tables() -> str:
+    """The figures as docs/embedding.md has them."""
+    return "\n".join(map(_table, json.loads(RESULT.read_text())["runs"]))
+
+
+def _table(run: dict[str, Any]) -> str:
+    lines = [
+        f"{run['machine']['cpu']}, {run['machine']['cores']} cores, `{run['command']}`:\n",
+        "| | proteins | residues/s | seconds | peak memory |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in run["rows"]:
+        speed = f"{row['residues_per_second']:,}" if "residues_per_second" in row else ""
+        lines.append(
+            f"| {row['what']} | {row['records']:,} | {speed} | {row['seconds']:.1f}"
+            f" | {row['peak_mb']:.0f} MB |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python -m benchmarks.cluster [--model SLUG[=PATH]] [--sequences 400]
 
 A cluster of one node and then one of two, a CPU each, embed the same proteins (mean, last layer)
-through the batcher. One JSON object: residues per second of either, medians of three, and their
-ratio, which is at most 2 on two idle cores. The numbers of both are compared to the bit.
+through the batcher, as `esm2 embed --ray` does. benchmarks/results/cluster.json has residues per
+second of either, medians of three, and their ratio, which is at most 2 on two idle cores. The
+numbers of both are compared to the bit.
 """
 
 from __future__ import annotations
@@ -13,21 +14,26 @@ import argparse
 import json
 import statistics
 import time
+from datetime import UTC, datetime
 
 import numpy as np
-from ray.cluster_utils import Cluster
 
+from benchmarks.speed import machine
 from esm2.alphabet import tokenize
 from esm2.catalog import DEMO_SLUG
 from esm2.runtime import Served, open_on_ray
 from esm2.types import ForwardRequest, Outputs, Want
+
+RESULT = machine.ROOT / "benchmarks/results/cluster.json"
 
 _ROUNDS = 3
 _LONGEST = 500
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    from ray.cluster_utils import Cluster
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=DEMO_SLUG)
     parser.add_argument("--sequences", type=int, default=400)
     arguments = parser.parse_args()
@@ -55,11 +61,16 @@ def main() -> None:
         for name, array in one.named()
     )
     result = {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "machine": machine.identity(),
+        "model": arguments.model,
+        "sequences": arguments.sequences,
         "residues_per_second": [round(speed) for speed in speeds],
         "ratio": round(speeds[1] / speeds[0], 2),
         "same_bits": same,
     }
     print(json.dumps(result))
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def run(served: Served, proteins: list[str]) -> tuple[float, list[Outputs]]:
@@ -69,6 +80,21 @@ def run(served: Served, proteins: list[str]) -> tuple[float, list[Outputs]]:
     futures = [served.submit(ForwardRequest(tokenize(protein), want)) for protein in proteins]
     outputs = [future.result() for future in futures]
     return time.perf_counter() - begun, outputs
+
+
+def tables() -> str:
+    """The figures as docs/cluster.md has them."""
+    if not RESULT.exists():
+        return ""
+    own = json.loads(RESULT.read_text())
+    one, two = own["residues_per_second"]
+    bits = "the same bits" if own["same_bits"] else "other bits"
+    return (
+        f"{own['machine']['cpu']}, {own['machine']['cores']} cores, {own['when']}, `python -m"
+        f" benchmarks.cluster`: {own['sequences']} proteins with {own['model']} on a cluster of one"
+        f" node with one CPU {one:,} residues/s, of two {two:,}: {own['ratio']} times as many, and"
+        f" {bits}. Both nodes are this machine, whose two CPUs the driver and Ray use as well.\n"
+    )
 
 
 if __name__ == "__main__":
