@@ -7,9 +7,8 @@
 
 A lone request never waits for others: batches form only out of what queues up while the executors
 are busy. What a caller who has left (its future was cancelled) had waiting is out of the queue and
-out of its bounds at once. A batch that fails is split
-to find out whose fault it was, so it fails that request and nothing else. Every future is settled
-exactly once, also when the batcher closes.
+out of its bounds at once. A batch that fails is split to find out whose fault it was, so it fails
+that request and nothing else. Every future is settled exactly once, also when the batcher closes.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Gate {
   std::atomic<int> closed_{0};
 };
 
-// One for all passes of this process.
+// One for all passes of a process by the kernels of one instruction set: it computes by no other.
 Gate gate;
 
 }  // namespace
