@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,8 @@ def sample(source: Path, target: Path, count: int) -> dict[str, int]:
     return {"records": records, "residues": residues}
 
 
-def contest(given: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
-    """All runs, in turn."""
+def contest(given: argparse.Namespace, work: Path) -> Iterator[dict[str, Any]]:
+    """All runs, in turn; of each its row."""
     whole, part = work / "whole.fasta", work / "part.fasta"
     sizes = {whole: sample(given.fasta, whole, given.records)}
     sizes[part] = sample(given.fasta, part, given.rival)
@@ -170,19 +170,11 @@ def contest(given: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
     ]
     if find_spec("pepe"):
         runs.append(("PEPE 1.5.0, .npy", few, *pepe(few, work)))
-    rows = []
     for name, source, command, environment in runs:
         row = {"what": name, **sizes[source], **measure(command, **environment)}
-        row["residues_per_second"] = round(row["residues"] / row["seconds"])
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    row = {
-        "what": "writing .h5, no model",
-        "records": 1_000_000,
-        **measure([*itself, "--million", work]),
-    }
-    print(json.dumps(row), flush=True)
-    return [*rows, row]
+        yield {**row, "residues_per_second": round(row["residues"] / row["seconds"])}
+    spent = measure([*itself, "--million", work])
+    yield {"what": "writing .h5, no model", "records": 1_000_000, **spent}
 
 
 def main() -> None:
@@ -204,25 +196,34 @@ def main() -> None:
     elif given.fasta is None:
         parser.error("name a FASTA file")
     else:
-        with tempfile.TemporaryDirectory() as work:
-            rows = contest(given, Path(work))
         how = {
             "command": f"python -m benchmarks.bulk FASTA --records {given.records}"
             f" --rival {given.rival} --pepe {given.pepe}",
             "machine": machine.identity(),
             "software": machine.software("default"),
         }
-        RESULT.write_text(json.dumps(_with_older(rows, how), indent=2) + "\n")
+        with tempfile.TemporaryDirectory() as work:
+            for row in contest(given, Path(work)):
+                print(json.dumps(row), flush=True)
+                keep(row, how)
 
 
-def _with_older(rows: list[dict[str, Any]], how: dict[str, Any]) -> dict[str, Any]:
-    """The result file: this run's rows, and those that it has not made anew of earlier runs."""
+def keep(row: dict[str, Any], how: dict[str, Any]) -> None:
+    """Put a row into the result file, instead of the same of this machine that is there."""
     runs = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
-    mine = {(row["what"], row["records"]) for row in rows}
     for run in runs:
         if run["machine"]["name"] == how["machine"]["name"]:
-            run["rows"] = [row for row in run["rows"] if (row["what"], row["records"]) not in mine]
-    return {"runs": [*(run for run in runs if run["rows"]), {**how, "rows": rows}]}
+            run["rows"] = [old for old in run["rows"] if not _same(old, row)]
+    if runs and {**runs[-1], "rows": []} == {**how, "rows": []}:
+        runs[-1]["rows"].append(row)
+    else:
+        runs.append({**how, "rows": [row]})
+    content = {"runs": [run for run in runs if run["rows"]]}
+    RESULT.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _same(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return all(old[name] == new[name] for name in ("what", "records"))
 
 
 def tables() -> str:

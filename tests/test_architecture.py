@@ -6,7 +6,8 @@
     batching       batcher  cache
     executors      engine  worker  cluster, and the rooms that stand beside them on the core
     core           types  alphabet  arguments  budget  catalog  errors  science  windows  watch
-                   fairqueue  numerics  hosts  kubernetes  oddities  oneprocess  bar  pooling
+                   fairqueue  garbage  numerics  hosts  kubernetes  oddities  oneprocess  bar
+                   pooling
 
 Arrows point down, and never along a floor: two rooms of one floor do not know each other.
 """
@@ -29,8 +30,8 @@ SOURCE = ROOT / "src" / "esm2"
 FLOORS = (
     (
         "core",
-        "types alphabet arguments bar budget catalog errors fairqueue hosts kubernetes numerics"
-        " oddities oneprocess pooling science watch windows",
+        "types alphabet arguments bar budget catalog errors fairqueue garbage hosts kubernetes"
+        " numerics oddities oneprocess pooling science watch windows",
     ),
     ("executors", "engine worker cluster files hub settings tokens verify plots"),
     ("batching", "batcher cache"),

@@ -24,7 +24,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from esm2 import settings
+from esm2 import garbage, settings
 from esm2.cache import Cache
 from esm2.errors import (
     DeadlineExceeded,
@@ -91,6 +91,7 @@ class _Model:
         chosen = _settings({**args, **_FRONTS, "model": [text]})
         runtime = self._opened.enter_context(open_runtime(chosen, print, demo=False))
         (self._service,) = runtime.services.values()
+        garbage.spare_what_is_there()
 
     async def decided(self) -> Decided:
         return self._service.decided
@@ -197,6 +198,7 @@ class _Front:
 
         self._opened = ExitStack()
         self._runtime = self._opened.enter_context(open_front(_settings(args), services))
+        garbage.spare_what_is_there()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._runtime)

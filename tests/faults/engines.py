@@ -7,6 +7,7 @@ The first residue of a sequence is its command. These classes travel to the chil
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -51,7 +52,8 @@ class Faulty:
     """Loads a `_Faulty`.
 
     Attributes:
-        notes: a directory in which each load and each command leaves a file.
+        notes: a directory in which each load and each command leaves a file, and each batch that
+            is computed with objects that the garbage collector leaves alone ("spared").
         once: a command is obeyed the first time only.
         weights: a file with the hash of the weights; a missing one cannot be loaded.
         gives_way: whether a batch may go ahead of another.
@@ -79,6 +81,8 @@ class _Faulty:
     broken: bool = field(default=False)
 
     def run(self, requests: list[ForwardRequest], *, ahead: bool = False) -> list[Outputs]:
+        if gc.get_freeze_count():
+            note(self.of.notes, "spared")
         for request in requests:
             self._obey(chr(65 + int(request.tokens[1])), len(request.tokens))
         if self.broken:

@@ -96,6 +96,12 @@ def test_it_computes_what_its_engine_does_small_and_large(worker):
 
 
 @EVERYWHERE
+def test_what_it_has_loaded_is_not_looked_through_for_garbage_while_it_serves(worker, tmp_path):
+    logits(worker(), GOOD)
+    assert seen(tmp_path, "spared") == 1
+
+
+@EVERYWHERE
 @pytest.mark.parametrize(("name", "how"), [("die", "signal 9"), ("exit", "exit status 3")])
 def test_a_child_that_dies_is_an_error_of_its_batch_and_is_replaced(
     worker, where, tmp_path, name, how

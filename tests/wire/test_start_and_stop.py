@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from tests import services
 from tests.wire.refusals import ALL, GOOD_BODY, SECRET, TOKENS
 from tests.wire.server import ESM2, PATIENCE, environment, not_starting, serving
+
+MAIN = "from esm2.cli import main; main()"
 
 # --- refusing to start: one of each kind; every setting's own is in tests/unit/test_settings.py ---
 
@@ -117,6 +120,21 @@ def test_a_server_starts_serves_and_ends_without_anything_to_print_to(how):
             assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
+
+
+def test_what_a_server_has_loaded_is_not_looked_through_for_garbage_while_it_serves():
+    at_exit = "import atexit, gc; atexit.register(lambda: print('spared', gc.get_freeze_count()))"
+    port = services.free_port()
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{at_exit}; {MAIN}", "serve", "--port", str(port)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        services.until(lambda: process.poll() is not None or live(port), "it never answered")
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate(timeout=PATIENCE)
+    assert int(printed.split()[-1]) > 10_000, printed
 
 
 def live(port):

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from esm2 import garbage
 from esm2.cli import descriptors, stacks
 from esm2.cli.connections import guarded, patience
 from esm2.runtime import Runtime
@@ -117,6 +118,7 @@ class Server(uvicorn.Server):
             server, listener = self._admin
             self._serving = asyncio.create_task(server.serve([listener]))
         stacks.dump_on_signal(self._runtime.tell)
+        garbage.spare_what_is_there()
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
