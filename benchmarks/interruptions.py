@@ -30,7 +30,11 @@ from benchmarks.speed import machine
 from esm2 import files
 
 RESULT = ROOT / "benchmarks/results/interruptions.json"
-MAIN = "from esm2.cli import main; main()"
+# What a shell starts in the background ignores Ctrl-C, and so would its children.
+MAIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from esm2.cli import main; main()"
+)
 FULL = "disk full"
 #: With the exit statuses of what was ended so; before Python is there, as any program.
 KINDS = {

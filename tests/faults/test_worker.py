@@ -179,6 +179,31 @@ def test_weights_that_cannot_be_read_are_told_as_they_are_without_a_child(worker
 
 
 @EVERYWHERE
+def test_a_child_that_is_killed_while_it_loads_is_replaced_before_anything_is_refused(
+    worker, tmp_path
+):
+    own = worker(killed=(2, 3))
+    with pytest.raises(EngineCrashed):
+        logits(own, command("die"))
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert seen(tmp_path, "load") == 4
+    assert own.restarts == [Restart(SLUG, "engine.crashed")]
+
+
+@EVERYWHERE
+def test_what_is_always_killed_while_it_loads_is_refused_until_it_is_tried_again(worker, tmp_path):
+    own = worker(killed=(2, 3, 4))
+    with pytest.raises(EngineCrashed):
+        logits(own, command("die"))
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="ended while it loaded"):
+            logits(own, GOOD)
+    assert seen(tmp_path, "load") == 4
+    own._not_before = 0.0  # as if the pause were over
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+
+
+@EVERYWHERE
 def test_weights_that_changed_on_disk_are_not_served_under_the_old_name(worker, tmp_path):
     weights = tmp_path / "weights"
     weights.write_text("a" * 64)

@@ -37,6 +37,8 @@ _PATIENCE = 10.0
 _LOADING = 900.0
 # Seconds that a child has to end by itself when it is told to.
 _ENDING = 5.0
+# How many children are started at once if something kills them while they load.
+_TRIES = 3
 # Pauses before another try when a child cannot be started, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
@@ -83,6 +85,10 @@ class Child(Protocol):
 
     def end(self) -> None:
         """Let it exit; of one that has ended, give back what it held."""
+
+
+class _EndedLoading(ModelUnavailable):
+    """A child was gone before it had loaded."""
 
 
 class Worker:
@@ -217,13 +223,26 @@ class Worker:
             ) from error
         except (OSError, EOFError) as error:
             how = self._child.kill()
-            raise ModelUnavailable(
-                self._slug, f"its process ended while it loaded ({how})"
-            ) from error
+            raise _EndedLoading(self._slug, f"its process ended while it loaded ({how})") from error
         if isinstance(greeting, Esm2Error):
             self._child.kill()
             raise greeting
         return cast("tuple[Decided, Float, float]", greeting)
+
+    def _greeting_of_another(self) -> tuple[Decided, Float, float]:
+        """What another child says; whatever killed one while it loaded may spare the next."""
+        tries = 0
+        while True:
+            tries += 1
+            self._child = self._start(self._load)
+            if self._closed.is_set():
+                self._child.end()
+            try:
+                return self._greeting()
+            except _EndedLoading:
+                self._child.end()
+                if tries == _TRIES or self._closed.is_set():
+                    raise
 
     def _restart(self, before: Decided) -> None:
         """Start another child, which has to be what the one before it was.
@@ -236,9 +255,8 @@ class Worker:
         wait = self._not_before - time.monotonic()
         if self._closed.is_set() or wait > 0:
             raise ModelUnavailable(self._slug, self._reason, max(1, round(wait)))
-        self._child = self._start(self._load)
         try:
-            decided, known, self._speed = self._greeting()
+            decided, known, self._speed = self._greeting_of_another()
             if decided.weights_sha256 != before.weights_sha256:
                 raise ModelUnavailable(
                     self._slug, f"its weights changed on disk: they were {before.weights_sha256}"
