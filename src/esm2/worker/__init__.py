@@ -87,10 +87,6 @@ class Child(Protocol):
         """Let it exit; of one that has ended, give back what it held."""
 
 
-class _EndedLoading(ModelUnavailable):
-    """A child was gone before it had loaded."""
-
-
 class Worker:
     """An Executor whose engine lives in a child process.
 
@@ -137,7 +133,7 @@ class Worker:
             ModelUnavailable: the child ended before it had loaded.
         """
         if self._decided is None:
-            self._decided, self._known, self._speed = self._greeting()
+            self._decided, self._known, self._speed = self._greeting(tries=1)
         return self._decided
 
     @property
@@ -212,37 +208,40 @@ class Worker:
 
     # --- starting ------------------------------------------------------------------------------
 
-    def _greeting(self) -> tuple[Decided, Float, float]:
-        """What a child says when it has loaded: (decided, known answer, work in a second)."""
-        try:
-            greeting = self._child.receive(time.monotonic() + _LOADING)
-        except TimeoutError as error:
-            self._child.kill()
-            raise ModelUnavailable(
-                self._slug, f"its process did not load in {_LOADING:.0f} s"
-            ) from error
-        except (OSError, EOFError) as error:
-            how = self._child.kill()
-            raise _EndedLoading(self._slug, f"its process ended while it loaded ({how})") from error
+    def _greeting(self, tries: int) -> tuple[Decided, Float, float]:
+        """What a child says when it has loaded: (decided, known answer, work in a second).
+
+        Args:
+            tries: how many children; whatever kills one while it loads may spare the next.
+        """
+        while True:
+            try:
+                greeting = self._child.receive(time.monotonic() + _LOADING)
+                break
+            except TimeoutError as error:
+                self._child.kill()
+                raise ModelUnavailable(
+                    self._slug, f"its process did not load in {_LOADING:.0f} s"
+                ) from error
+            except (OSError, EOFError) as error:
+                how = self._child.kill()
+                tries -= 1
+                if not tries or self._closed.is_set():
+                    raise ModelUnavailable(
+                        self._slug, f"its process ended while it loaded ({how})"
+                    ) from error
+            self._replace_child()
         if isinstance(greeting, Esm2Error):
             self._child.kill()
             raise greeting
         return cast("tuple[Decided, Float, float]", greeting)
 
-    def _greeting_of_another(self) -> tuple[Decided, Float, float]:
-        """What another child says; whatever killed one while it loaded may spare the next."""
-        tries = 0
-        while True:
-            tries += 1
-            self._child = self._start(self._load)
-            if self._closed.is_set():
-                self._child.end()
-            try:
-                return self._greeting()
-            except _EndedLoading:
-                self._child.end()
-                if tries == _TRIES or self._closed.is_set():
-                    raise
+    def _replace_child(self) -> None:
+        self._child.kill()
+        self._child.end()
+        self._child = self._start(self._load)
+        if self._closed.is_set():  # meanwhile, and who did that saw the one before
+            self._child.end()
 
     def _restart(self, before: Decided) -> None:
         """Start another child, which has to be what the one before it was.
@@ -250,13 +249,12 @@ class Worker:
         Raises:
             ModelUnavailable: it cannot be, or is not yet to be tried again.
         """
-        self._child.kill()
-        self._child.end()
         wait = self._not_before - time.monotonic()
         if self._closed.is_set() or wait > 0:
             raise ModelUnavailable(self._slug, self._reason, max(1, round(wait)))
+        self._replace_child()
         try:
-            decided, known, self._speed = self._greeting_of_another()
+            decided, known, self._speed = self._greeting(_TRIES)
             if decided.weights_sha256 != before.weights_sha256:
                 raise ModelUnavailable(
                     self._slug, f"its weights changed on disk: they were {before.weights_sha256}"
