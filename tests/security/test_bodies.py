@@ -84,10 +84,15 @@ def test_a_list_full_of_what_it_may_not_hold_is_a_handful_of_faults(path, place,
 @pytest.mark.parametrize("free", ["id", "metadata"])
 @pytest.mark.parametrize(
     ("inside", "said"),
-    [(b"[],", "1536 lists and objects"), (b'"\\":",', "1536 names"), (b'{"a":1},', "1536 lists")],
+    [
+        (b"[]," * 2_000, "1536 lists and objects"),
+        (b'"\\":",' * 2_000, "1536 names"),
+        (b'{"a":1},' * 2_000, "1536 lists"),
+        (b"0," * 162_000, "161536 values"),
+    ],
 )
 def test_what_is_not_looked_at_is_counted_as_well(free, inside, said):
-    body = b'{"items":[{"sequence":"MKT","%s":[%s0]}]}' % (free.encode(), inside * 2_000)
+    body = b'{"items":[{"sequence":"MKT","%s":[%s0]}]}' % (free.encode(), inside)
     reply = ask(f"{PATH}/encode/", body)
     assert reply.status == 400
     assert said in reply.body.decode()
