@@ -111,6 +111,8 @@ def test_the_list_shows_what_there_is_and_no_secret(database):
     [
         (("create", "x", "--scope", "train"), "no scope is called 'train'"),
         (("create", "x", "--expires", "soon"), "neither days, as 90d, nor a day"),
+        (("create", "x", "--expires", "0d"), "--expires 0d is over"),
+        (("create", "x", "--expires", "2020-01-31"), "--expires 2020-01-31 is over"),
         (("revoke", "nobody"), "no token that is not revoked"),
     ],
 )

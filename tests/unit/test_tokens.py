@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
+import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -166,6 +168,23 @@ def test_a_database_out_of_reach_is_told_without_its_password():
     assert "s3cret" not in str(caught.value)
 
 
+def test_postgresql_that_falls_silent_is_asked_anew(database, monkeypatch):
+    """As behind a firewall that forgets connections: what was sent arrives, and nothing returns."""
+    monkeypatch.setattr("esm2.tokens.store._PATIENCE", 1)
+    store = TokenStore(database.url)
+    store.create("silent", [])
+    with store._open() as connection:
+        (process,) = connection.exec_driver_sql("SELECT pg_backend_pid()").one()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        assert "silent" in [token.name for token in store.all()]
+        with store._open() as connection:
+            assert connection.exec_driver_sql("SELECT pg_backend_pid()").one() != (process,)
+    finally:
+        os.kill(process, signal.SIGCONT)
+        store.close()
+
+
 # --- the book ----------------------------------------------------------------------------------
 
 
@@ -234,6 +253,25 @@ def test_a_database_that_is_gone_for_a_moment_is_not_noticed(tmp_path, book, cap
             services.until(lambda: "is back" in caplog.text, "it did not come back")
         assert lets_in(following, secret)
         following.close()
+
+
+def test_a_database_that_may_only_be_read_is_told_once_and_lets_in(
+    tmp_path, book, caplog, monkeypatch
+):
+    file = tmp_path / "tokens.db"
+    store = TokenStore(f"sqlite:///{file}")
+    _, secret = store.create("lab")
+    store.close()
+    monkeypatch.setattr("esm2.tokens.book._NOTED", 0.0)
+    following = book(TokenStore(f"sqlite:///file:{file}?mode=ro&uri=true"))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            following.caller(secret)
+            services.until(lambda: not following._used, "it was not noted")
+        following.close()
+    assert caplog.text.count("last used cannot be noted: ") == 1
+    assert "out of reach" not in caplog.text
+    assert [own.name for own in tmp_path.iterdir()] == ["tokens.db"]
 
 
 # --- budgets -----------------------------------------------------------------------------------

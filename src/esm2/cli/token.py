@@ -50,7 +50,8 @@ def create(
     database: Database = None,
 ) -> None:
     """Make a token and print it, once: it is kept nowhere."""
-    scopes = [] if scope == "all" else [part.strip() for part in scope.split(",")]
+    parts = [part.strip() for part in scope.split(",")]
+    scopes = [] if "all" in parts else parts
     until = None if expires is None else _until(expires)
     store, where = _open(database)
     token, secret = store.create(name, scopes, until, residues_per_minute)
@@ -108,16 +109,20 @@ def _own() -> str:
 
 
 def _until(text: str) -> datetime:
-    days = re.fullmatch(r"(\d{1,5})d", text)
-    if days:
-        return datetime.now(UTC) + timedelta(days=int(days[1]))
-    try:
-        last = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise SettingsError(
-            f"--expires {text[:40]!r} is neither days, as 90d, nor a day, as 2027-01-31"
-        ) from error
-    return last + timedelta(days=1)
+    now = datetime.now(UTC)
+    if days := re.fullmatch(r"(\d{1,5})d", text):
+        end = now + timedelta(days=int(days[1]))
+    else:
+        try:
+            last = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError as error:
+            raise SettingsError(
+                f"--expires {text[:40]!r} is neither days, as 90d, nor a day, as 2027-01-31"
+            ) from error
+        end = last + timedelta(days=1)
+    if end <= now:
+        raise SettingsError(f"--expires {text} is over: such a token would let nobody in")
+    return end
 
 
 def _day(when: datetime | None) -> str:

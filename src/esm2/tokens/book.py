@@ -21,6 +21,7 @@ _log = logging.getLogger("esm2.tokens")
 _EVERY = 0.5  # seconds between two readings
 _GRACE = 60.0  # seconds that the last reading counts when there is no newer one
 _NOTED = 60.0  # seconds between two writings of when tokens were used
+_ENDING = 5.0  # seconds to note that a last time
 
 
 class TokenBook:
@@ -37,6 +38,7 @@ class TokenBook:
         self._tokens: Mapping[str, Token] = MappingProxyType(dict(store.hashes()))
         self._read = time.monotonic()
         self._gone = False
+        self._noted = True
         self._used: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="tokens", daemon=True)
@@ -68,7 +70,7 @@ class TokenBook:
     def close(self) -> None:
         """Stop following the database."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_ENDING)
         self._store.close()
 
     def _follow(self) -> None:
@@ -77,9 +79,6 @@ class TokenBook:
             try:
                 self._tokens = MappingProxyType(dict(self._store.hashes()))
                 self._read = time.monotonic()
-                if self._read - noted >= _NOTED:
-                    noted = self._read
-                    self._note()
             except TokensUnavailable as error:
                 if not self._gone:
                     _log.warning("%s; what was read last counts for %.0f s", error, _GRACE)
@@ -88,12 +87,20 @@ class TokenBook:
             if self._gone:
                 _log.warning("the token database is back")
             self._gone = False
-        try:
-            self._note()
-        except TokensUnavailable:
-            _log.warning("when tokens were last used could not be noted")
+            if self._read - noted >= _NOTED:
+                noted = self._read
+                self._note()
+        self._note()
 
     def _note(self) -> None:
         used, self._used = self._used, set()
-        if used:
+        if not used:
+            return
+        try:
             self._store.touch(sorted(used), now())
+        except TokensUnavailable as error:
+            if self._noted:
+                _log.warning("when tokens were last used cannot be noted: %s", error)
+            self._noted = False
+        else:
+            self._noted = True

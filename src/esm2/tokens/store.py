@@ -5,11 +5,16 @@ One table, made when it is first needed. Nothing in it can be used as a token.
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
@@ -18,7 +23,8 @@ from esm2.errors import MissingExtra, SettingsError, TokensUnavailable
 from esm2.tokens import SCOPES, Token, hashed, new_secret, now
 
 _SHOWN = 10  # characters of a secret that are kept, for people; the rest has 224 bits
-_PATIENCE = 5  # seconds for a connection, or for another process to finish writing
+# Seconds for a connection, for another process to finish writing, or for PostgreSQL's answer.
+_PATIENCE = 5
 
 _METADATA = sql.MetaData()
 _TOKENS = sql.Table(
@@ -61,11 +67,16 @@ class TokenStore:
                     f"tokens cannot be kept in {backend}: use sqlite or postgresql",
                     "token_database",
                 )
-            timeout = "timeout" if backend == "sqlite" else "connect_timeout"
-            self._file = Path(where.database) if backend == "sqlite" and where.database else None
+            self._over_network = backend == "postgresql"
+            timeout = "connect_timeout" if self._over_network else "timeout"
+            file = None if self._over_network or "uri" in where.query else where.database
+            self._file = Path(file) if file else None
             self._engine = sql.create_engine(
                 where, connect_args={timeout: _PATIENCE}, pool_pre_ping=True, hide_parameters=True
             )
+            self._connections: WeakSet[Any] = WeakSet()
+            if self._over_network:
+                sql.event.listen(self._engine, "connect", self._connected)
         except (ArgumentError, NoSuchModuleError) as error:
             # The sentence must not show the URL: it can hold a password.
             raise SettingsError(
@@ -99,7 +110,7 @@ class TokenStore:
         """
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown:
-            raise SettingsError(f"no scope is called {unknown[0]!r}; there are {', '.join(SCOPES)}")
+            raise SettingsError(f"no scope is called {unknown[0]!r}; there are {', '.join(SCOPES)}, all")
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise SettingsError("a token needs a name of 1 to 200 printable characters")
         secret = new_secret()
@@ -179,14 +190,39 @@ class TokenStore:
     @contextmanager
     def _open(self) -> Iterator[sql.Connection]:
         try:
-            if not self._made:
-                self._make()
-            with self._engine.begin() as connection:
-                yield connection
+            with self._in_time():
+                if not self._made:
+                    self._make()
+                with self._engine.begin() as connection:
+                    yield connection
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
             reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
             raise TokensUnavailable(f"the token database cannot be reached: {reason}") from error
+
+    def _connected(self, connection: Any, _record: object) -> None:
+        self._connections.add(connection)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """PostgreSQL that says nothing is gone: its driver would wait for it for ever."""
+        if not self._over_network:
+            yield
+            return
+        done = threading.Event()
+
+        def cut() -> None:
+            while not done.wait(_PATIENCE):
+                for connection in list(self._connections):
+                    _hang_up(connection)
+
+        watchdog = threading.Thread(target=cut, name="tokens, in time", daemon=True)
+        watchdog.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watchdog.join()
 
     def _make(self) -> None:
         if self._file is not None:
@@ -197,6 +233,13 @@ class TokenStore:
         except SQLAlchemyError:
             _METADATA.create_all(self._engine)  # another process made it in the same moment
         self._made = True
+
+
+def _hang_up(connection: Any) -> None:
+    """Whoever waits for its answer is told at once that there is none."""
+    with suppress(OSError, connection.OperationalError):  # it is closed
+        with socket.socket(fileno=os.dup(connection.fileno())) as own:
+            own.shutdown(socket.SHUT_RDWR)
 
 
 def _naive(when: datetime | None) -> datetime | None:

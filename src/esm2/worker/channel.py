@@ -54,10 +54,10 @@ def receive(channel: socket.socket, deadline: float | None) -> Any:
         EOFError, OSError: the other end is gone.
     """
     (count,) = _COUNT.unpack(_exactly(channel, _COUNT.size, deadline).data)
-    sizes = _exactly(channel, count * _SIZE.size, deadline)
-    value, *beside = (
-        _exactly(channel, size, deadline) for (size,) in _SIZE.iter_unpack(sizes.data)
-    )
+    # Bytes, and no memoryview: where the other end is cut off in the middle of a value, the error
+    # keeps what iterates over it, and CPython before 3.12.7 dies when it collects both.
+    sizes = _exactly(channel, count * _SIZE.size, deadline).tobytes()
+    value, *beside = (_exactly(channel, size, deadline) for (size,) in _SIZE.iter_unpack(sizes))
     return pickle.loads(value.data, buffers=beside)  # noqa: S301  of our own child or parent
 
 
