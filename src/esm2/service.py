@@ -188,8 +188,9 @@ class Service:
         keys = [key_of(request, self.decided) for request in requests]
         found = [await cache.get(key) if use == "all" else None for key in keys]
         missing = [at for at, outputs in enumerate(found) if outputs is None]
-        computed = await self.run(
-            [requests[at] for at in missing], caller=caller, seconds=seconds, times=times
+        wanted = [requests[at] for at in missing]
+        computed = (
+            await self.run(wanted, caller=caller, seconds=seconds, times=times) if wanted else []
         )
         for at, outputs in zip(missing, computed, strict=True):
             found[at] = outputs

@@ -58,6 +58,7 @@ class Faulty:
         weights: a file with the hash of the weights; a missing one cannot be loaded.
         gives_way: whether a batch may go ahead of another.
         killed: which loads are killed; 1 is the first.
+        unlucky: which loads raise what is no error of ours.
     """
 
     notes: Path
@@ -65,11 +66,14 @@ class Faulty:
     weights: Path | None = None
     gives_way: bool = False
     killed: tuple[int, ...] = ()
+    unlucky: tuple[int, ...] = ()
 
     def __call__(self) -> _Faulty:
         note(self.notes, "load")
         if seen(self.notes, "load") in self.killed:
             os.kill(os.getpid(), signal.SIGKILL)
+        if seen(self.notes, "load") in self.unlucky:
+            raise OSError("GLIBC_2.99 not found")
         decided = replace(_DECIDED, threads=int(self.gives_way))
         if self.weights is not None:
             if not self.weights.exists():

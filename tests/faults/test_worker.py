@@ -5,6 +5,7 @@ The one who asks never does.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -58,20 +59,20 @@ def worker(tmp_path, where):
     """Start workers; all end with the test."""
     started = []
 
-    def start(*, hung_seconds=30.0, **how):
+    def starting(*, hung_seconds=30.0, start=where, **how):
         restarts = []
         own = Worker(
             Faulty(tmp_path, **how),
             SLUG,
             hung_seconds=hung_seconds,
             watch=restarts.append,
-            start=where,
+            start=start,
         )
         started.append(own)
         own.restarts = restarts
         return own
 
-    yield start
+    yield starting
     for own in started:
         own.close()
 
@@ -173,6 +174,12 @@ def test_after_a_fault_that_makes_everything_fail_the_child_is_replaced(worker, 
     assert "Traceback" not in capfd.readouterr().err
 
 
+@EVERYWHERE
+def test_whatever_loading_raises_is_told(worker):
+    with pytest.raises(EngineError, match=r"OSError: GLIBC_2\.99 not found"):
+        _ = worker(unlucky=(1,)).decided
+
+
 def test_weights_that_cannot_be_read_are_told_as_they_are_without_a_child(worker, tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         _ = worker(weights=tmp_path / "gone").decided
@@ -201,6 +208,31 @@ def test_what_is_always_killed_while_it_loads_is_refused_until_it_is_tried_again
     assert seen(tmp_path, "load") == 4
     own._not_before = 0.0  # as if the pause were over
     np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+
+
+def test_where_no_process_can_be_started_it_is_refused_until_it_is_tried_again(
+    worker, where, caplog
+):
+    started = 0
+
+    def start(load):
+        nonlocal started
+        started += 1
+        if started == 2:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return where(load)
+
+    own = worker(start=start)
+    logits(own, GOOD)
+    os.kill(own.pid, signal.SIGKILL)
+    until(lambda: own._child.ended, "it does not end")
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="no process can be started for it: Resource"):
+            logits(own, GOOD)
+    assert started == 2  # the second answer came without another try
+    own._not_before = 0.0  # as if the pause were over
+    assert logits(own, GOOD)
+    assert f"the process that computes {SLUG} is gone (engine.crashed, signal 9)" in caplog.text
 
 
 @EVERYWHERE
@@ -284,6 +316,40 @@ def test_a_batch_goes_ahead_of_one_that_is_being_computed(hanging):
     with pytest.raises(NotFinite):
         own.ahead([asking(command("nan"))])
     assert not behind.done()
+
+
+def test_nothing_goes_ahead_to_a_child_that_was_not_looked_at_yet(worker, where):
+    """Its weights may be others, its answers wrong."""
+    refused = []
+
+    class Another:
+        """The second child, before it is asked who it is."""
+
+        def __init__(self, child):
+            self._child = child
+
+        def __getattr__(self, name):
+            return getattr(self._child, name)
+
+        def receive(self, deadline):
+            with pytest.raises(EngineCrashed) as caught:
+                own.ahead([asking(GOOD)])
+            refused.append(caught.value.how)
+            return self._child.receive(deadline)
+
+    children = []
+
+    def start(load):
+        children.append(where(load) if not children else Another(where(load)))
+        return children[-1]
+
+    own = worker(start=start, gives_way=True)
+    logits(own, GOOD)
+    os.kill(own.pid, signal.SIGKILL)
+    until(lambda: own._child.ended, "it does not end")
+    np.testing.assert_array_equal(logits(own, GOOD)[0], expected(asking(GOOD)))
+    assert refused == ["before it was asked"]
+    assert own.ahead([asking(GOOD)])
 
 
 @EVERYWHERE

@@ -10,6 +10,7 @@ import pytest
 
 from esm2.batcher import Batcher, Budget
 from esm2.budget import MemoryModel
+from esm2.cache import MemoryCache, key_of
 from esm2.catalog import Shape
 from esm2.errors import (
     ContactsUnavailable,
@@ -288,6 +289,23 @@ def test_contacts_are_given_with_a_contact_head():
 
 
 # --- the probe ---------------------------------------------------------------------------------
+
+
+def test_what_is_wholly_in_the_cache_needs_no_place_in_the_queue():
+    with holding(queue_tokens=1) as (_, batcher, _):
+        cache = MemoryCache(10_000)
+        service = Service(decided(), batcher.submit, submit_all=batcher.submit_all, cache=cache)
+        batcher.submit(request(3))  # one alone may be longer: now it is more than full
+
+        async def ask():
+            known = request(3)
+            await cache.put(key_of(known, service.decided), *answers([known]))
+            with pytest.raises(Overloaded):
+                await service.run_cached([known, request(2)], "all")
+            return await service.run_cached([known, known], "all")
+
+        outputs, cached = inside(ask())
+    assert (values(outputs), cached) == ([3.0, 3.0], 2)
 
 
 def test_the_probe_goes_ahead_of_a_full_queue():

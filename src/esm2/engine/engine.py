@@ -131,24 +131,24 @@ class Engine:
         shape = self.decided.shape
         for request in requests:
             self.decided.check(request.want)
-        packed = pack([request.tokens for request in requests], self._device)
-        maps = [
-            MapReader(shape, self._contact_head, self._device, request)
-            if request.want.needs_attention_weights
-            else None
-            for request in requests
-        ]
-
         keep = {layer for request in requests for layer in request.want.embedded_layers}
         if any(request.want.logits for request in requests):
             keep.add(shape.layers)
         depth = max(request.want.depth(shape.layers) for request in requests)
         try:
+            packed = pack([request.tokens for request in requests], self._device)
+            maps = [
+                MapReader(shape, self._contact_head, self._device, request)
+                if request.want.needs_attention_weights
+                else None
+                for request in requests
+            ]
             hidden = self._forward(requests, packed, keep, depth, maps, ahead=ahead)
             return read(requests, packed, hidden, maps, self._model.language_head)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # torch's CPU allocator reports out of memory as a plain RuntimeError.
-            raise EngineError(f"the forward pass failed: {str(error).splitlines()[0]}") from error
+            reason = (str(error).splitlines() or ["out of memory"])[0]  # MemoryError says nothing
+            raise EngineError(f"the forward pass failed: {reason}") from error
 
     def _forward(
         self,

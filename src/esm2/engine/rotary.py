@@ -12,6 +12,7 @@ arXiv:2104.09864.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,17 +55,24 @@ class Rotary:
 
     def __init__(self, inv_freq: Tensor) -> None:
         self.inv_freq = inv_freq.clone()
-        self._cos = self._sin = self.inv_freq.new_empty(0, len(inv_freq))
+        none = self.inv_freq.new_empty(0, len(inv_freq))
+        self._tables = none, none
+        self._growing = threading.Lock()
 
     def tables(self, longest: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of `longest` positions at least, each float32 (P, head_dim / 2)."""
-        while len(self._cos) < longest:
-            start = len(self._cos)
-            steps = np.arange(start, start + _BLOCK, dtype=np.float32)
-            angles = np.outer(steps, self.inv_freq.cpu().numpy()).astype(np.float64)
-            self._cos = torch.cat((self._cos, self._rounded(np.cos(angles))))
-            self._sin = torch.cat((self._sin, self._rounded(np.sin(angles))))
-        return self._cos, self._sin
+        """Cosines and sines of `longest` positions at least, each float32 (P, head_dim / 2).
+
+        May be called from several threads: a pass may go ahead of another.
+        """
+        with self._growing:
+            cos, sin = self._tables
+            while len(cos) < longest:
+                steps = np.arange(len(cos), len(cos) + _BLOCK, dtype=np.float32)
+                angles = np.outer(steps, self.inv_freq.cpu().numpy()).astype(np.float64)
+                cos = torch.cat((cos, self._rounded(np.cos(angles))))
+                sin = torch.cat((sin, self._rounded(np.sin(angles))))
+            self._tables = cos, sin
+        return cos, sin
 
     def _rounded(self, numbers: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(numbers.astype(np.float32)).to(self.inv_freq.device)

@@ -12,6 +12,7 @@ is another's to say (`Child`): in a process of this machine, or in a cluster.
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Protocol, cast
 
 import numpy as np
@@ -30,6 +31,8 @@ from esm2.numerics import KNOWN_ANSWER
 from esm2.types import Decided, Float, ForwardRequest, Outputs
 from esm2.watch import Restart, Watch, nobody
 from esm2.worker import channel
+
+_log = logging.getLogger("esm2.worker")
 
 # A pass may take so many times as long as it should before it counts as hung.
 _PATIENCE = 10.0
@@ -152,7 +155,7 @@ class Worker:
         decided = self.decided
         if self._child.ended or self._lost:
             self._restart(decided)
-        return self._ask(requests, decided, ahead=False)
+        return self._ask(self._child, requests, decided, ahead=False)
 
     def ahead(self, requests: list[ForwardRequest]) -> list[Outputs]:
         """Compute a batch in the child while another is computed, which stops meanwhile.
@@ -163,14 +166,16 @@ class Worker:
             EngineCrashed, EngineHung: the child is gone, with all that it had in hand.
             Esm2Error: what the engine raised.
         """
-        if self._child.ended or self._lost:
+        decided, child = self.decided, self._child
+        # The child first: another one is there only after `_lost` is set, and until it is what the
+        # one before it was.
+        if child.ended or self._lost:
             raise EngineCrashed(self._slug, "before it was asked")
-        return self._ask(requests, self.decided, ahead=True)
+        return self._ask(child, requests, decided, ahead=True)
 
     def _ask(
-        self, requests: list[ForwardRequest], decided: Decided, *, ahead: bool
+        self, child: Child, requests: list[ForwardRequest], decided: Decided, *, ahead: bool
     ) -> list[Outputs]:
-        child = self._child
         work = sum(budget.work(request, decided.shape) for request in requests)
         allowed = self._hung_seconds + _PATIENCE * work / self._speed
         try:
@@ -237,9 +242,25 @@ class Worker:
         return cast("tuple[Decided, Float, float]", greeting)
 
     def _replace_child(self) -> None:
-        self._child.kill()
+        """Start another one.
+
+        Raises:
+            ModelUnavailable: none can be started.
+        """
+        how = self._child.kill()
+        _log.warning(
+            "the process that computes %s is gone (%s, %s): another is started",
+            self._slug,
+            self._lost or EngineCrashed.code,
+            how,
+        )
         self._child.end()
-        self._child = self._start(self._load)
+        try:
+            self._child = self._start(self._load)
+        except OSError as error:  # no memory, no file, no process is left
+            raise ModelUnavailable(
+                self._slug, f"no process can be started for it: {error.strerror or error}"
+            ) from error
         if self._closed.is_set():  # meanwhile, and who did that saw the one before
             self._child.end()
 
@@ -252,8 +273,9 @@ class Worker:
         wait = self._not_before - time.monotonic()
         if self._closed.is_set() or wait > 0:
             raise ModelUnavailable(self._slug, self._reason, max(1, round(wait)))
-        self._replace_child()
+        self._lost = self._lost or EngineCrashed.code  # nothing goes ahead until all is well
         try:
+            self._replace_child()
             decided, known, self._speed = self._greeting(_TRIES)
             if decided.weights_sha256 != before.weights_sha256:
                 raise ModelUnavailable(
@@ -271,7 +293,7 @@ class Worker:
             self._not_before = time.monotonic() + self._pause
             self._reason = error.reason if isinstance(error, ModelUnavailable) else str(error)
             raise ModelUnavailable(self._slug, self._reason, round(self._pause)) from error
-        self._watch(Restart(self._slug, self._lost or EngineCrashed.code))
+        self._watch(Restart(self._slug, self._lost))
         self._lost, self._pause = "", 0.0
 
 
@@ -279,10 +301,14 @@ class Process:
     """A process of this one, and the channel to it."""
 
     def __init__(self, load: Load) -> None:
-        self._channel, other = socket.socketpair()
-        self._ahead, other_ahead = socket.socketpair()
-        with other, other_ahead:
-            files = [other.fileno(), other_ahead.fileno()]
+        with ExitStack() as ours, ExitStack() as theirs:
+
+            def pair() -> tuple[socket.socket, int]:
+                one, other = socket.socketpair()
+                return ours.enter_context(one), theirs.enter_context(other).fileno()
+
+            (self._channel, other), (self._ahead, other_ahead) = pair(), pair()
+            files = [other, other_ahead]
             # -P: no module of the current directory is taken for one of ours.
             command = [sys.executable, "-P", "-m", "esm2.worker.child", *map(str, files)]
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
@@ -291,6 +317,7 @@ class Process:
                 stdin=subprocess.PIPE,  # its end tells the child that this process is gone
                 stdout=2,
             )
+            ours.pop_all()
         self._lock = threading.Lock()
         self._greeted = False
         try:

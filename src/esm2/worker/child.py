@@ -67,6 +67,9 @@ def _serve(own: socket.socket, ahead: socket.socket) -> None:
     except Esm2Error as error:
         channel.send(own, error, None)
         return
+    except Exception as error:  # its own, whatever it is; the parent is there and is told
+        channel.send(own, EngineError(f"loading failed: {type(error).__name__}: {error}"), None)
+        return
     channel.send(own, hello, None)
     if loaded.decided.gives_way:
         serve = partial(_answer, loaded, ahead, ahead=True)

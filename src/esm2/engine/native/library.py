@@ -180,7 +180,13 @@ def _kernels(isa: str, dtype: str) -> _Table | None:
 def _library() -> ctypes.CDLL | None:
     if not LIBRARY.exists():
         return None
-    library = ctypes.CDLL(str(LIBRARY))
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise EngineError(
+            f"{LIBRARY} cannot be loaded ({error}); build it anew (make native), or remove it: then"
+            " torch computes"
+        ) from error
     library.esm2_abi.restype = ctypes.c_uint64
     sizes = 0
     for struct in (Layer, Job, Watch, Model, LanguageHead, _Table):
