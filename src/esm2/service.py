@@ -173,18 +173,19 @@ class Service:
         caller: str = "",
         seconds: float | None = None,
         times: Times | None = None,
-    ) -> tuple[list[Outputs], int]:
+    ) -> tuple[list[Outputs], list[ForwardRequest]]:
         """`run`, of what is not in the cache.
 
         Args:
             use: whether results may come from the cache, and whether they may go there.
 
         Returns:
-            (outputs in the same order, how many of them came from the cache).
+            (outputs in the same order, the requests that were computed for them).
         """
         cache = self._cache
         if cache is None or use == "none":
-            return await self.run(requests, caller=caller, seconds=seconds, times=times), 0
+            outputs = await self.run(requests, caller=caller, seconds=seconds, times=times)
+            return outputs, list(requests)
         keys = [key_of(request, self.decided) for request in requests]
         found = [await cache.get(key) if use == "all" else None for key in keys]
         missing = [at for at, outputs in enumerate(found) if outputs is None]
@@ -192,12 +193,12 @@ class Service:
         computed = (
             await self.run(wanted, caller=caller, seconds=seconds, times=times) if wanted else []
         )
-        for at, outputs in zip(missing, computed, strict=True):
-            found[at] = outputs
-            await cache.put(keys[at], outputs)
+        for at, own in zip(missing, computed, strict=True):
+            found[at] = own
+            await cache.put(keys[at], own)
         answer = [outputs for outputs in found if outputs is not None]
         assert len(answer) == len(requests)
-        return answer, len(requests) - len(missing)
+        return answer, wanted
 
     def warm_up(self) -> None:
         """Ask the question of the health checks once; its answer is the known one from then on.

@@ -271,7 +271,10 @@ class Settings(BaseSettings):
                     f"{origin[:80]!r} is no origin; name each as browsers do, such as"
                     " https://lab.example or http://localhost:3000"
                 )
-        return tuple(origin.lower() for origin in given)
+        # A browser leaves out the port that goes without saying.
+        usual = {"http": ":80", "https": ":443"}
+        lower = (origin.lower() for origin in given)
+        return tuple(origin.removesuffix(usual[origin.partition(":")[0]]) for origin in lower)
 
     @property
     def closed(self) -> bool:

@@ -117,7 +117,9 @@ def test_what_cannot_fit_into_memory_is_refused_with_the_longest_that_would():
         refused = server.post(ENCODE, LARGE)
         assert refused.status == 400
         assert refused.json()["code"] == "request.does_not_fit"
-        longest = int(refused.json()["error"].partition("at most ")[2].split()[0])
+        [(place, [sentence])] = refused.json()["error"].items()
+        assert place == "items__0__sequence"
+        longest = int(sentence.partition("at most ")[2].split()[0])
         fits = {**LARGE, "items": alone("M" * longest)["items"]}
         assert server.post(ENCODE, fits).status == 200
         too_long = {**LARGE, "items": alone("M" * (longest + 1))["items"]}

@@ -118,10 +118,21 @@ def test_a_connection_that_is_to_close_does_not_wait_for_its_reader_for_ever():
         """Has something left that is never taken."""
 
         closing = False
+        taken = 0  # of it, so often
 
-        def __init__(self, cut):
+        def __init__(self, cut, own):
             super().__init__()
+            self.socket = own
             self.abort = cut
+            self.unsent = 1 << 20
+
+        def get_extra_info(self, _):
+            return self.socket
+
+        def get_write_buffer_size(self):
+            self.unsent -= (1 << 14) * (self.taken > 0)
+            self.taken -= 1
+            return self.unsent
 
         def is_closing(self):
             return self.closing
@@ -132,14 +143,19 @@ def test_a_connection_that_is_to_close_does_not_wait_for_its_reader_for_ever():
         def write(self, _):
             pass
 
-    async def ended(how):
+    async def ended(how, taken=0):
         cut = asyncio.Event()
-        kind = guarded(Patience(connections=1, header_seconds=PATIENCE, send_seconds=0.001))
+        waits = Patience(connections=1, header_seconds=PATIENCE, send_seconds=0.001)
+        kind = guarded(waits, lambda *_: None)
         protocol = kind(uvicorn.Config(lambda: None), ServerState(), {})
-        protocol.connection_made(Unread(cut.set))
-        how(protocol)
-        await asyncio.wait_for(cut.wait(), PATIENCE)
-        protocol.connection_lost(None)
+        with socket.socket() as own:
+            transport = Unread(cut.set, own)
+            transport.taken = taken
+            protocol.connection_made(transport)
+            how(protocol)
+            await asyncio.wait_for(cut.wait(), PATIENCE)
+            protocol.connection_lost(None)
+        return transport.unsent
 
     for how in ("timeout_keep_alive_handler", "_too_slow", "_end"):
         asyncio.run(ended(methodcaller(how)))
@@ -149,6 +165,8 @@ def test_a_connection_that_is_to_close_does_not_wait_for_its_reader_for_ever():
         protocol.on_response_complete()
 
     asyncio.run(ended(answered))
+    # Who reads, however slowly, is waited for.
+    assert asyncio.run(ended(answered, taken=10)) == (1 << 20) - 10 * (1 << 14)
 
 
 SMUGGLED = head(path="/health/live", method="GET")

@@ -47,7 +47,8 @@ def database(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(database):
-    with serving("--token-database", database, tokens="of-the-setting") as running:
+    flags = ("--token-database", database, "--memory-mb", "64", "--cache-mb", "4")
+    with serving(*flags, tokens="of-the-setting") as running:
         yield running
         status, stderr = running.stop()
     assert status == 0
@@ -84,7 +85,8 @@ def test_a_token_is_good_for_its_scopes_only(server, database):
 def test_a_budget_is_of_the_token_whatever_the_caller_says_of_where_it_comes_from(server, database):
     secret = made("small", "--residues-per-minute", "100", database=database)
     services.until(lambda: ask(server, secret, body=b"{").status == 400, "it is not known")
-    answers = [ask(server, secret, **{"X-Forwarded-For": f"10.0.0.{n}"}) for n in range(3)]
+    fresh = {"Cache-Control": "no-store"}
+    answers = [ask(server, secret, **fresh, **{"X-Forwarded-For": f"10.0.0.{n}"}) for n in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     refused = answers[-1]
     assert refused.json()["code"] == "auth.rate_limited"
@@ -94,6 +96,22 @@ def test_a_budget_is_of_the_token_whatever_the_caller_says_of_where_it_comes_fro
     assert (never.status, never.json()["code"]) == (400, "request.beyond_budget")
     other = made("other", database=database)
     services.until(lambda: ask(server, other).status == 200, "another token is refused as well")
+
+
+def test_what_is_refused_or_known_is_given_back(server, database):
+    """A reply too large, a whole result of the cache: nothing was computed."""
+    secret = made("thrifty", "--residues-per-minute", "5700", database=database)
+    services.until(lambda: ask(server, secret, body=b"{").status == 400, "it is not known")
+    item = {"sequence": "MKTAYIAKQR" * 100}
+    large = {"items": [item] * 8, "params": {"include": ["contacts"]}}
+    refused = ask(server, secret, body=large)
+    assert refused.json()["code"] == "request.reply_too_large", refused.body[:300]
+    item = {"sequence": "MKTAYIAKQR" * 190}
+    statuses = [ask(server, secret, body={"items": [item]}).status for _ in range(4)]
+    assert statuses == [200] * 4  # 1,900 residues, and three times the same answer
+    both = [{"sequence": "A" * 1900}, {"sequence": "G" * 1900}]
+    assert ask(server, secret, body={"items": both}).status == 200
+    assert ask(server, secret).json()["code"] == "auth.rate_limited"
 
 
 def test_the_list_shows_what_there_is_and_no_secret(database):

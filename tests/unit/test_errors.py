@@ -204,7 +204,7 @@ def test_an_error_keeps_its_data(name, data):
         ("TooManyItems", "send several requests"),
         ("BodyTooLarge", "send fewer or shorter sequences"),
         ("TooManySubstitutions", "send several requests"),
-        ("TooMuchWork", "send fewer sequences or variants"),
+        ("TooMuchWork", "send fewer sequences"),
         ("UnknownModel", "did you mean esm2-650m?"),
         ("ModelNotServed", "esm2 fetch esm2-650m"),
         ("WeightsMissing", "esm2 fetch esm2-650m"),

@@ -90,12 +90,9 @@ def test_what_is_taken_is_given_back_at_the_end(residues):
 
 
 def test_more_than_there_is_for_one_is_refused_with_the_numbers():
-    async def ask(sizes):
-        await ReplyMemory(LIMIT).hold([asking(own) for own in sizes], SHAPE, 1, ExitStack())
-
     for sizes, size, fit in (([30], 3600, 0), ([HALF, HALF, HALF], 5292, 2)):
         with pytest.raises(ReplyTooLarge) as caught:
-            inside(ask(sizes))
+            ReplyMemory(LIMIT).check([asking(own) for own in sizes], SHAPE)
         assert (caught.value.size, caught.value.limit, caught.value.fit) == (size, FOR_LARGE, fit)
     assert "the first 2 of its items fit: send so many at once, or ask for" in str(caught.value)
 

@@ -324,6 +324,14 @@ def test_what_is_refused_is_not_counted(memory):
     charged(memory, 10)
 
 
+def test_what_is_given_back_can_be_asked_for_again(memory):
+    charged(memory, 100)
+    asyncio.run(memory.give_back(LAB, 30))
+    charged(memory, 30)
+    with pytest.raises(RateLimited):
+        charged(memory, 1)
+
+
 def test_what_could_never_pass_is_told_so(memory):
     with pytest.raises(BeyondBudget, match="101 residues and its token may ask for 100"):
         charged(memory, 101)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from esm2.catalog import DEMO_SLUG
@@ -38,6 +40,19 @@ def test_only_what_is_not_there_is_computed_and_everyone_gets_its_own(server):
     alone = server.post(ENCODE, body("MKTWW"), {"Cache-Control": "no-store"})
     theirs, own = mixed.json()["results"][2], alone.json()["results"][0]
     assert {**theirs, "sequence_index": 0} == own
+
+
+def test_two_lines_of_a_header_are_one_list(server):
+    server.post(ENCODE, body("MKTAYIAKQF"))
+    connection = server.connect()
+    connection.putrequest("POST", ENCODE)
+    content = json.dumps(body("MKTAYIAKQF")).encode()
+    for line in ("max-age=0", "no-cache"):
+        connection.putheader("Cache-Control", line)
+    connection.putheader("Content-Length", len(content))
+    connection.endheaders(content)
+    assert connection.getresponse().headers["X-ESM2-Cached"] == "0/1"
+    connection.close()
 
 
 def test_what_is_passed_by_leaves_nothing_there(server):

@@ -175,6 +175,12 @@ def test_below_a_root_path_everything_is_where_it_is_without(path):
     assert asked(BELOW, method=method, path=f"/esm2x{path}").status == 404
 
 
+def test_the_root_path_itself_is_sent_on_to_where_the_pages_addresses_are_right():
+    sent_on = asked(BELOW, method="GET", path="/esm2")
+    assert (sent_on.status, sent_on.headers["location"]) == (307, "esm2/")
+    assert asked(BELOW, method="GET", path="/esm2/").status == 200
+
+
 def test_below_a_root_path_refusals_are_in_the_words_of_their_generation():
     refused = asked(BELOW, path="/esm2/api/v1/esm2-demo/predict")
     assert (refused.status, refused.json()["status_code"]) == (422, 422)

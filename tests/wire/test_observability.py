@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from esm2.catalog import DEMO_SLUG
 from tests import services
 from tests.faults.test_server import children
-from tests.wire.server import serving
+from tests.wire.server import PATIENCE, serving
 
 ENCODE = f"/api/v2/{DEMO_SLUG}/encode/"
 TEN = {"items": [{"sequence": "MKTAYIAKQR"}]}
@@ -67,6 +69,35 @@ def test_a_restart_is_counted(server):
     os.kill(children(server)[0], signal.SIGKILL)
     assert server.post(ENCODE, TEN).status == 200
     assert figures(server)["esm2_restarts_total", "engine.crashed", DEMO_SLUG] == before + 1
+
+
+def test_what_never_became_a_request_is_counted_and_is_one_line(server):
+    before = figures(server).get(("esm2_refusals_total", "http.malformed"), 0)
+    chunked = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    ids = []
+    for content in (b"GARBAGE\r\n\r\n", chunked % ENCODE.encode()):
+        with socket.create_connection(server.address, PATIENCE) as connection:
+            connection.sendall(content)
+            reply = connection.makefile("rb").read().decode()
+        assert reply.startswith("HTTP/1.1 400 ")
+        ids += re.findall(r"x-request-id: (\w{32})\r\n", reply, re.IGNORECASE)
+    assert len(ids) == 2
+    key = ("esm2_refusals_total", "http.malformed")
+    services.until(lambda: figures(server).get(key) == before + 2, "it is not counted")
+    lines = [json.loads(line) for line in server.said.splitlines() if "http.malformed" in line]
+    assert [(line["request_id"], line["status"]) for line in lines] == [(own, 400) for own in ids]
+
+
+def test_a_reply_that_is_not_taken_is_told_to_be_cut(server):
+    body = {"items": [{"sequence": "MKTAYIAKQR" * 150}] * 8, "params": {"include": ["contacts"]}}
+    connection = server.connect()
+    connection.request("POST", ENCODE, json.dumps(body), {"X-Request-ID": "cut"})
+    assert connection.getresponse().read(2000)
+    connection.sock.close()
+    connection.close()
+    services.until(lambda: '"request_id":"cut"' in server.said, "there is no line of it")
+    [line] = [line for line in server.said.splitlines() if '"request_id":"cut"' in line]
+    assert (json.loads(line)["status"], json.loads(line)["code"]) == (200, "reply.cut")
 
 
 def test_no_label_is_of_a_callers_choosing(server):

@@ -111,7 +111,8 @@ def test_the_client_gives_the_same_and_names_faulty_variants(guarded, model):
         (item(variants=["K2*"]), "variants__0", "invalid_variant", "stop codon"),
         (item(variants=["K2R:K2A"]), "variants__0", "invalid_variant", "a position twice"),
         (item(variants=[]), "variants", "invalid", "at least 1"),
-        (item(variants="K2R"), "variants", "invalid", "must be a list"),
+        (item(variants={"K2R": 1}), "variants", "invalid", "must be a list"),
+        (item(variants="K2"), "variants__0", "invalid_variant", "it is no substitution"),
         (item(variants=[2]), "variants__0", "invalid", "must be a string"),
         (item(variants=["K2R"] * 20_001), "variants", "too_many_substitutions", "20001"),
         (item(variants=["K2R:" * 20_000]), "variants", "too_many_substitutions", "limit is 20000"),
@@ -185,7 +186,12 @@ def test_the_schema_says_what_can_be_said_in_a_schema(guarded):
     answer = guarded.get("/api/v3/schema/my-slug/score/")
     allows = jsonschema_rs.validator_for(answer.json()).is_valid
     assert answer.json()["properties"]["items"]["maxItems"] == 3
-    good = [body(item()), body(item(), strategy="pppl", offset=-3), {"items": [item()] * 3}]
+    good = [
+        body(item()),
+        body(item(variants="K2R")),
+        body(item(), strategy="pppl", offset=-3),
+        {"items": [item()] * 3},
+    ]
     bad = [
         {},
         body(item(variants=[])),

@@ -7,7 +7,13 @@ here: headers that never end, readers who do not read, and more connections than
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import logging
+import struct
+import termios
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,10 +26,15 @@ from uvicorn.server import ServerState
 
 from esm2 import __version__
 from esm2.cli.descriptors import Refused
+from esm2.server.visits import HEADER, REFUSED
 from esm2.settings import Settings
+
+_log = logging.getLogger("esm2.server")
 
 # Seconds that a connection without a request gets when the server ends.
 _ON_ITS_WAY = 0.2
+# Bytes that a reader takes at least in the time that it has; the system moves so many at once.
+_LEAST = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ class Patience:
         connections: at once; a further one is closed.
         header_seconds: from the connection, or the first byte of a further request, to the end of
             the headers.
-        send_seconds: in which the caller takes nothing of its reply, or not the rest of the last.
+        send_seconds: in which the caller takes less than 16 KB of its reply, or of its rest.
     """
 
     connections: int
@@ -47,8 +58,12 @@ def patience(settings: Settings, connections: int) -> Patience:
     return Patience(connections, settings.header_seconds, settings.send_seconds)
 
 
-def guarded(patience: Patience) -> type[H11Protocol]:
-    """A protocol for `uvicorn.Config(http=...)`."""
+def guarded(patience: Patience, told: Callable[[str, int, str], None]) -> type[H11Protocol]:
+    """A protocol for `uvicorn.Config(http=...)`.
+
+    Args:
+        told: of what is refused and never became a request: its id, status and code.
+    """
     refused = Refused(patience.connections)
 
     class Guarded(H11Protocol):
@@ -62,6 +77,7 @@ def guarded(patience: Patience) -> type[H11Protocol]:
             super().__init__(config, server_state, app_state, _loop)
             self._header_timer: asyncio.TimerHandle | None = None
             self._send_timer: asyncio.TimerHandle | None = None
+            self._unsent = 0
             self._last = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -125,7 +141,18 @@ def guarded(patience: Patience) -> type[H11Protocol]:
 
         def _await_reader(self) -> None:
             if self._send_timer is None:
-                self._send_timer = self.loop.call_later(patience.send_seconds, self.transport.abort)
+                self._unsent = _unsent(self.transport)
+                self._send_timer = self.loop.call_later(patience.send_seconds, self._cut_if_idle)
+
+        def _cut_if_idle(self) -> None:
+            """Cut a caller who does not read; nothing more is written for one who is waited for."""
+            self._send_timer = None
+            if self._unsent - _unsent(self.transport) >= _LEAST:
+                self._await_reader()
+                return
+            seconds = patience.send_seconds
+            _log.info("a caller took nothing of its reply for %g s and is cut off", seconds)
+            self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._have_headers()
@@ -160,8 +187,17 @@ def guarded(patience: Patience) -> type[H11Protocol]:
 
         def _refuse(self, status: int, code: str, sentence: str) -> None:
             """A refusal of what never became a request, in the form of all others."""
+            cycle, request_id = self.cycle, uuid.uuid4().hex
+            if cycle is None or cycle.response_complete:
+                told(request_id, status, code)
+            else:
+                state = cycle.scope.setdefault("state", {})
+                request_id = state.get("request_id", request_id)
+                if not cycle.response_started:
+                    state[REFUSED] = request_id, status, code
             body = json.dumps({"error": sentence, "code": code}).encode()
             headers = {
+                HEADER: request_id,
                 "content-type": "application/json",
                 "content-length": str(len(body)),
                 "connection": "close",
@@ -177,3 +213,13 @@ def guarded(patience: Patience) -> type[H11Protocol]:
             self._cut_if_ending()
 
     return cast("type[H11Protocol]", Guarded)
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes that the other end has not taken: in this process, and in the system's own buffer."""
+    waiting = transport.get_write_buffer_size()
+    connection = transport.get_extra_info("socket")
+    with suppress(OSError, ValueError):  # it is closed, or the system does not say
+        beyond = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        waiting += struct.unpack("i", beyond)[0]
+    return waiting

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -21,6 +22,7 @@ from esm2.runtime import Runtime
 from esm2.server import logs
 from esm2.server.app import create_admin_app, create_app
 from esm2.server.metrics import Metrics
+from esm2.server.visits import note_refused
 from esm2.settings import Settings
 
 # BioLM's SDKs keep connections for 65 s and take a closed one for a failure.
@@ -48,7 +50,7 @@ def serve(
     """
     settings = runtime.settings
     logs.configure(settings.log_level, settings.log_format)
-    server = Server(create_app(runtime, metrics), runtime, announce)
+    server = Server(create_app(runtime, metrics), runtime, metrics, announce)
     if admin is not None:
         server.beside(create_admin_app(runtime, metrics), admin)
     server.run(sockets=[listener])
@@ -61,14 +63,18 @@ class Server(uvicorn.Server):
 
     Args:
         runtime: told that it is stopping.
+        metrics: where what never became a request is counted.
         announce: called when the port answers.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, announce: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, runtime: Runtime, metrics: Metrics, announce: Callable[[], None]
+    ) -> None:
         settings = runtime.settings
         beside = _ADMIN_CONNECTIONS if settings.admin_port else 0
         most = descriptors.connections(settings.max_connections + beside)
-        self._kind = guarded(patience(settings, max(1, most - beside)))
+        self._refused = partial(note_refused, metrics)
+        self._kind = guarded(patience(settings, max(1, most - beside)), self._refused)
         super().__init__(_config(app, self._kind, settings))
         self._runtime = runtime
         self._announce = announce
@@ -91,7 +97,8 @@ class Server(uvicorn.Server):
     def beside(self, app: ASGIApp, listener: socket.socket) -> None:
         """Serve another app at another port, as long as this one is served."""
         settings = self._runtime.settings
-        config = _config(app, guarded(patience(settings, _ADMIN_CONNECTIONS)), settings)
+        kind = guarded(patience(settings, _ADMIN_CONNECTIONS), self._refused)
+        config = _config(app, kind, settings)
         self._admin = (_Beside(config), listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

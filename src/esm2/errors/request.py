@@ -84,6 +84,7 @@ class DoesNotFit(RequestError):
     Attributes:
         length: its residues.
         longest: the most residues of which the same outputs fit; 0 if none do.
+        outputs: in words.
     """
 
     code = "request.does_not_fit"
@@ -91,6 +92,7 @@ class DoesNotFit(RequestError):
     def __init__(self, length: int, longest: int, outputs: str) -> None:
         self.length = length
         self.longest = longest
+        self.outputs = outputs
         super().__init__(
             f"{outputs} of {length} residues do not fit into the memory here; of at most {longest}"
             " residues they do (ask for fewer outputs or layers at once for longer ones)"

@@ -108,16 +108,23 @@ class TooMuchWork(RequestError):
     Attributes:
         needed, limit: what it needs, and the most there may be.
         unit: of both.
+
+    Args:
+        advice: how to ask for less.
     """
 
     code = "request.too_much_work"
 
-    def __init__(self, needed: int, limit: int, unit: Literal["tokens", "forward passes"]) -> None:
+    def __init__(
+        self,
+        needed: int,
+        limit: int,
+        unit: Literal["tokens", "forward passes"],
+        advice: str = "send fewer sequences in a request",
+    ) -> None:
         self.needed = needed
         self.limit = limit
         self.unit = unit
         super().__init__(
-            f"the request needs {needed} {unit}, more than the {limit} that may wait here; send"
-            " fewer sequences or variants in a request, or choose a strategy with fewer passes"
-            " (wt-marginals needs one)"
+            f"the request needs {needed} {unit}, more than the {limit} that may wait here; {advice}"
         )

@@ -35,7 +35,7 @@ from esm2.server.memory import ReplyMemory
 from esm2.server.metrics import Metrics
 from esm2.server.openapi import WANTS_TOKEN
 from esm2.server.page import add_page
-from esm2.server.rewriting import Below, Head
+from esm2.server.rewriting import Below, Head, Joined
 from esm2.server.v1 import V1
 from esm2.server.v2 import V2
 from esm2.server.v3 import V3
@@ -127,6 +127,7 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
         app.add_middleware(CORSMiddleware, allow_origins=settings.allow_origin, **_CORS)
     if not settings.closed:
         app.add_middleware(OwnNames, hosts=settings.allow_host, origins=settings.allow_origin)
+    app.add_middleware(Joined)
     app.add_middleware(Visits, metrics=metrics, stopping=runtime.stopping)
     if settings.root_path:
         app.add_middleware(Below, root=settings.root_path)
@@ -149,7 +150,13 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> FastAPI:
 
 def create_admin_app(runtime: Runtime, metrics: Metrics) -> FastAPI:
     """What is on the admin port: /metrics, /health, /info, for whoever can reach it."""
-    app = FastAPI(title="esm2 admin", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="esm2 admin",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     errors.install(app)
     app.add_middleware(Head)
     if is_loopback(runtime.settings.admin_host):

@@ -75,7 +75,7 @@ def _a_layer(index: int, rules: Rules) -> int:
     return rules.service.decided.shape.layer(index)
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
     """R's auto_unbox makes a bare value out of a vector of one."""
     return [value] if isinstance(value, str | int | float) else value
 
@@ -129,8 +129,8 @@ Kind = Literal[OutputName, "per_residue"]
 Layer = Annotated[int, BeforeValidator(whole), AfterValidator(ruled(_a_layer))]
 _Kinds = Annotated[list[Kind], Field(min_length=1, max_length=16)]
 _Layers = Annotated[list[Layer], Field(min_length=1, max_length=256)]
-Kinds = Annotated[_Kinds, BeforeValidator(_listed, json_schema_input_type=_Kinds | Kind)]
-Layers = Annotated[_Layers, BeforeValidator(_listed, json_schema_input_type=_Layers | Layer)]
+Kinds = Annotated[_Kinds, BeforeValidator(listed, json_schema_input_type=_Kinds | Kind)]
+Layers = Annotated[_Layers, BeforeValidator(listed, json_schema_input_type=_Layers | Layer)]
 
 
 class Params(Strict):

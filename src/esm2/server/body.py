@@ -58,6 +58,14 @@ _NAME_ENDS = re.compile(rb'"[ \t\r\n]*:')
 _MOST_INFLATION = 100
 _ANY_INFLATION = 1 << 20
 
+# What a body that is not UTF-8 may be, by its first bytes.
+_OTHER = (
+    (b"\x1f\x8b", "it is gzip, and the header Content-Encoding does not say so"),
+    (b"\xff\xfe", "it is UTF-16, and JSON is UTF-8"),
+    (b"\xfe\xff", "it is UTF-16, and JSON is UTF-8"),
+    (b"\xef\xbb\xbf", "it begins with a byte order mark, which JSON does not have"),
+)
+
 # bgzip makes one of each 64 KB; each takes as long to begin as thousands of bytes to inflate.
 _MOST_MEMBERS = 1000
 
@@ -140,7 +148,8 @@ def parse(raw: bytes) -> Any:
     try:
         content = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise NotJson(str(error)) from error
+        other = (why for begins, why in _OTHER if raw.startswith(begins))
+        raise NotJson(next(other, str(error))) from error
     # Every name ends in a quote and a colon; so may strings with an escaped quote, seldom.
     if _name_ends(raw) != _names(content):
         _refuse_twice(raw)

@@ -132,7 +132,7 @@ async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, Esm2Error)
     request.state.code = error.code
     response = refusal(error, request.url.path, request.state.request_id)
-    if response.status_code >= 500:
+    if response.status_code >= 500 and not isinstance(error, ShuttingDown):
         _log.error("failed: %s", error)
     return response
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 
-from esm2.errors import DeadlineExceeded
+from esm2.errors import DeadlineExceeded, DoesNotFit, Esm2Error, InvalidRequest
 from esm2.runtime import Runtime
 from esm2.server import arrays
 from esm2.server.auth import Gate, permitted
-from esm2.server.bodies import Asking, doubts
+from esm2.server.bodies import Asking, Tokens, doubts
 from esm2.server.body import Rules, read_body
 from esm2.server.encoding import json_pieces, provenance
 from esm2.server.memory import ReplyMemory
@@ -32,7 +32,7 @@ from esm2.server.openapi import takes
 from esm2.server.presence import while_present
 from esm2.server.reply import deliver
 from esm2.server.sending import allowed_seconds, cache_use, until_sent
-from esm2.service import Times
+from esm2.service import Service, Times
 from esm2.tokens.rates import Rates
 from esm2.types import Decided, Float, ForwardRequest, OutputName, Outputs
 
@@ -144,24 +144,23 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
     runtime = serving.runtime
 
     async def handle(slug: str, request: Request, sent: UntilSent) -> Response:
-        request.state.action = action.name
         how = wanted(request.headers)
         seconds = allowed_seconds(request.headers, runtime.settings.timeout_seconds)
         caller = permitted(request, action.name)
         service = runtime.service(slug)
         rules = Rules(service, runtime.settings, action.name, action.masks, action.kinds)
         body, asked = await read_body(request, action.takes, rules, action.asked)
-        service.check_all(asked.requests)
+        _fits(service, asked.requests, [item.sequence for item in body.items])
+        serving.memory.check(asked.requests, service.decided.shape)
         charged = residues(asked.requests)
         await serving.rates.charge(caller, charged)
-        serving.metrics.asked(service.decided.slug, caller.name, charged)
         request.state.model = service.decided.slug
         request.state.passes = len(asked.requests)
         request.state.residues = charged
 
         request.state.times = times = Times(asked=time.monotonic())
 
-        async def compute() -> tuple[list[Outputs], int]:
+        async def compute() -> tuple[list[Outputs], list[ForwardRequest]]:
             try:
                 async with asyncio.timeout(seconds) as time_left:
                     await serving.memory.hold(
@@ -178,7 +177,17 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
                     raise
                 raise DeadlineExceeded(seconds) from error
 
-        outputs, cached = await while_present(request, compute())
+        spared = 0
+        try:
+            outputs, computed = await while_present(request, compute())
+            spared = charged - residues(computed)
+        except Esm2Error as error:
+            # What was waited for until the deadline was computed in part, as for one who leaves.
+            spared = 0 if isinstance(error, DeadlineExceeded) else charged
+            raise
+        finally:
+            await serving.rates.give_back(caller, spared)
+            serving.metrics.asked(service.decided.slug, caller.name, charged - spared)
         times.done = time.monotonic()
         made = _pieces(asked, how, service.decided, outputs)
         pieces = serving.metrics.timed(made, action.name)
@@ -186,10 +195,29 @@ def _handler(action: Action, serving: Serving) -> Callable[..., Any]:
         if warnings := doubts([item.sequence for item in body.items]):
             headers["X-ESM2-Warnings"] = warnings
         if runtime.cache is not None:
-            headers["X-ESM2-Cached"] = f"{cached}/{len(outputs)}"
+            headers["X-ESM2-Cached"] = f"{len(outputs) - len(computed)}/{len(outputs)}"
         return deliver(pieces, how, headers, request)
 
     return handle
+
+
+def _fits(service: Service, requests: list[ForwardRequest], sequences: Sequence[Tokens]) -> None:
+    """Refuse what this model cannot give.
+
+    Raises:
+        InvalidRequest: naming the items that are too long for the memory here.
+        ContactsUnavailable, LogitsUnavailable: it has no head for it.
+    """
+    try:
+        service.check_all(requests)
+    except DoesNotFit as error:
+        sizes = ((number, len(tokens) - 2) for number, tokens in enumerate(sequences))
+        faults = {
+            f"items__{number}__sequence": [str(DoesNotFit(size, error.longest, error.outputs))]
+            for number, size in sizes
+            if size > error.longest
+        }
+        raise InvalidRequest(faults, error.code) from error
 
 
 def residues(requests: list[ForwardRequest]) -> int:

@@ -45,6 +45,17 @@ class ReplyMemory:
         """Bytes taken now."""
         return self._small.held + self._large.held
 
+    def check(self, requests: list[ForwardRequest], shape: Shape) -> None:
+        """Refuse a request whose outputs can never be held.
+
+        Raises:
+            ReplyTooLarge: they are more than there is for one reply.
+        """
+        sizes, most = _sizes(requests, shape), self._large.limit
+        if sum(sizes) > most:
+            fit = sum(1 for so_far in accumulate(sizes) if so_far <= most)
+            raise ReplyTooLarge(sum(sizes), most, fit)
+
     async def hold(
         self,
         requests: list[ForwardRequest],
@@ -57,25 +68,26 @@ class ReplyMemory:
         """Take what the outputs of a request hold, when its turn has come.
 
         Args:
+            requests: that passed `check`.
             seconds: how long to wait at most.
             until: gives it back.
             caller: whose request it is.
 
         Raises:
-            ReplyTooLarge: it is more than there is for one reply.
             DeadlineExceeded: the seconds are over.
         """
-        sizes = [reply_bytes(own.want, len(own.tokens) - 2, shape) for own in requests]
-        size, most = sum(sizes), self._large.limit
-        if size > most:
-            fit = sum(1 for so_far in accumulate(sizes) if so_far <= most)
-            raise ReplyTooLarge(size, most, fit)
+        size = sum(_sizes(requests, shape))
         room = self._small if size <= self._small_at_most else self._large
         try:
             await room.take(size, caller, seconds)
         except TimeoutError as error:
             raise DeadlineExceeded(seconds) from error
         until.callback(room.give_back, size, caller)
+
+
+def _sizes(requests: list[ForwardRequest], shape: Shape) -> list[int]:
+    """Bytes that the outputs of each hold."""
+    return [reply_bytes(own.want, len(own.tokens) - 2, shape) for own in requests]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Metrics:
         )
         self._refusals = counter("esm2_refusals_total", "Requests refused or failed", "code")
         self._residues = counter(
-            "esm2_residues_total", "Residues of all forward passes asked for", "model", "caller"
+            "esm2_residues_total", "Residues of the forward passes made for", "model", "caller"
         )
 
     def __call__(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class Metrics:
         self._tokens.labels(event.slug).inc(event.tokens)
 
     def asked(self, model: str, caller: str, residues: int) -> None:
-        """Count what a caller asked for and may have."""
+        """Count what was computed for a caller."""
         self._residues.labels(model, caller).inc(residues)
 
     def answered(self, action: str, status: int, code: str, seconds: float) -> None:

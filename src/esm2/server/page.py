@@ -73,7 +73,8 @@ class _File:
 
     def response(self, request: Request, headers: Mapping[str, str]) -> Response:
         own = {**_HEADERS, **headers, "ETag": self.tag}
-        if request.headers.get("if-none-match") == self.tag:
+        known = request.headers.get("if-none-match", "").split(",")
+        if {self.tag, "*"} & {tag.strip().removeprefix("W/") for tag in known}:
             return Response(status_code=304, headers=own)
         if accepts_gzip(request.headers):
             own["Content-Encoding"] = "gzip"

@@ -31,6 +31,7 @@ from esm2.server.bodies import (
     NotTooMany,
     Protein,
     Strict,
+    listed,
     whole,
 )
 from esm2.server.body import Rules, ruled
@@ -40,6 +41,9 @@ Result = TypeVar("Result")
 
 #: Of one request to score, each a future in the batcher.
 MOST_PASSES = 20_000
+
+_FEWER = "send fewer or shorter sequences in a request"
+_CHEAPER = "or choose a strategy with fewer passes (wt-marginals needs one)"
 
 
 def _not_too_many_variants(variants: object, _rules: Rules) -> object:
@@ -56,12 +60,14 @@ def _not_too_many_substitutions(variants: list[str], _rules: Rules) -> list[str]
 
 
 # Counted before any is looked at; of what is no string the first is told, or each were a fault.
+_Described = Annotated[list[str], Field(min_length=1, max_length=MOST_SUBSTITUTIONS)] | str
 _Variants = Annotated[
     list[str],
     FailFast(),
     BeforeValidator(ruled(_not_too_many_variants)),
-    Field(min_length=1, json_schema_extra={"maxItems": MOST_SUBSTITUTIONS}),
+    Field(min_length=1),
     AfterValidator(ruled(_not_too_many_substitutions)),
+    BeforeValidator(listed, json_schema_input_type=_Described),
 ]
 
 
@@ -149,7 +155,7 @@ def scoring_works(body: ScoreBody, rules: Rules) -> list[Work[Double]]:
             works.append(scores(item.sequence, sites, params.strategy))
     if faults:
         raise InvalidRequest(faults, InvalidVariant.code)
-    return _bounded(works, rules)
+    return _bounded(works, rules, f"send fewer sequences or variants in a request, {_CHEAPER}")
 
 
 def pll_works(body: PllBody, rules: Rules) -> list[Work[float]]:
@@ -158,7 +164,7 @@ def pll_works(body: PllBody, rules: Rules) -> list[Work[float]]:
     Raises:
         TooMuchWork: more passes than could ever wait here.
     """
-    return _bounded([pll(item.sequence) for item in body.items], rules)
+    return _bounded([pll(item.sequence) for item in body.items], rules, _FEWER)
 
 
 def scan_works(body: ScanBody, rules: Rules) -> list[Work[Double]]:
@@ -168,13 +174,14 @@ def scan_works(body: ScanBody, rules: Rules) -> list[Work[Double]]:
         TooMuchWork: more passes than could ever wait here.
     """
     strategy = (body.params or ScanParams()).strategy
-    return _bounded([log_probabilities(item.sequence, strategy) for item in body.items], rules)
+    works = [log_probabilities(item.sequence, strategy) for item in body.items]
+    return _bounded(works, rules, f"{_FEWER}, {_CHEAPER}")
 
 
-def _bounded(works: list[Work[Result]], rules: Rules) -> list[Work[Result]]:
+def _bounded(works: list[Work[Result]], rules: Rules, advice: str) -> list[Work[Result]]:
     tokens_needed, passes = sum(work.tokens for work in works), sum(work.passes for work in works)
     if tokens_needed > rules.settings.queue_tokens:
-        raise TooMuchWork(tokens_needed, rules.settings.queue_tokens, "tokens")
+        raise TooMuchWork(tokens_needed, rules.settings.queue_tokens, "tokens", advice)
     if passes > MOST_PASSES:
-        raise TooMuchWork(passes, MOST_PASSES, "forward passes")
+        raise TooMuchWork(passes, MOST_PASSES, "forward passes", advice)
     return works

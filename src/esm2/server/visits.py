@@ -3,7 +3,8 @@
     request  -> id (the caller's, if it is a decent one) -> app -> status, code -> log, metrics
 
 What a route knows of a request (model, passes, residues, caller) it leaves in `request.state`; the
-code of an error is left there by `errors.py`.
+code of an error is left there by `errors.py`. A connection that breaks off a request says so there,
+and what never became one is told to `note_refused`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from esm2.service import Times
 HEADER = "X-Request-ID"
 _DECENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OTHER = "other"
+#: In the state of a request that its connection refused when it had begun: id, status and code.
+REFUSED = "refused"
 
 
 class Visits:
@@ -44,15 +47,17 @@ class Visits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _id(Headers(scope=scope).get(HEADER))
         state: dict[str, Any] = scope.setdefault("state", {})
+        request_id, *_ = state.get(REFUSED) or [_id(Headers(scope=scope).get(HEADER))]
         state["request_id"] = request_id
         logs.REQUEST_ID.set(request_id)
-        begun, status, method = time.perf_counter(), 0, scope["method"]
+        begun, status, whole, method = time.perf_counter(), 0, False, scope["method"]
 
         async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
+            nonlocal status, whole
+            if message["type"] == "http.response.body":
+                whole = not message.get("more_body", False)
+            else:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = request_id
@@ -66,13 +71,17 @@ class Visits:
             status, state["code"] = 500, "bug"
             raise
         finally:
+            if REFUSED in state:
+                _, status, state["code"] = state[REFUSED]
+            elif not whole:  # the caller left in the middle of it, or was cut
+                state.setdefault("code", "reply.cut")
             self._note(scope, state, method, status, time.perf_counter() - begun)
 
     def _note(
         self, scope: Scope, state: dict[str, Any], method: str, status: int, seconds: float
     ) -> None:
         route = getattr(scope.get("route"), "path", _OTHER)
-        action = state.get("action", route)
+        action = _action(route)
         code = state.get("code", "")
         self._metrics.answered(action, status, code, seconds)
         caller = state.get("caller")
@@ -88,6 +97,19 @@ class Visits:
                 **(_parts(state["times"]) if "times" in state else {}),
             }
         )
+
+
+def note_refused(metrics: Metrics, request_id: str, status: int, code: str) -> None:
+    """Note what never became a request."""
+    token = logs.REQUEST_ID.set(request_id)
+    metrics.answered(_OTHER, status, code, 0.0)
+    logs.log_request({"method": _OTHER, "route": _OTHER, "status": status, "code": code})
+    logs.REQUEST_ID.reset(token)
+
+
+def _action(route: str) -> str:
+    """What is asked of a model, in whatever generation; of all else, the address."""
+    return route.rstrip("/").rpartition("/")[2] if "{slug}" in route else route
 
 
 def _parts(times: Times) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Budgets: how many residues a token may ask for in a minute.
 
-Counted in a sliding window by the token's id, never by anything that a caller can choose; in
+Counted in a sliding window (this minute, and of the one before the share that is less than a minute
+ago) by the token's id, never by anything that a caller can choose; in
 memory, or in Redis or Valkey for several servers together. When Redis is gone, each server counts
 for itself until it is back.
 """
@@ -86,7 +87,15 @@ class Rates:
             return
         if residues > budget:
             raise BeyondBudget(residues, budget)
-        item = RateLimitItemPerMinute(budget)
+        await self._count(RateLimitItemPerMinute(budget), caller, residues)
+
+    async def give_back(self, caller: Caller, residues: int) -> None:
+        """Count less: residues that were charged, and not computed."""
+        budget = caller.residues_per_minute
+        if budget is not None and residues:
+            await self._count(RateLimitItemPerMinute(budget), caller, -residues)
+
+    async def _count(self, item: RateLimitItem, caller: Caller, residues: int) -> None:
         if self._shared is not None and time.monotonic() >= self._not_before:
             try:
                 await _charge(self._shared, item, caller, residues)
