@@ -154,7 +154,9 @@ class Settings(BaseSettings):
         120, gt=0, description="seconds for the body of a request; then 408"
     )
     send_seconds: float = Field(
-        30, gt=0, description="seconds without a caller taking a byte of its reply; then it is cut"
+        30,
+        gt=0,
+        description="seconds in which a caller takes less than 16 KB of its reply; then it is cut",
     )
     pack_tokens: int = Field(4096, ge=1, description="cost budget of one forward pass, in tokens")
     queue_tokens: int = Field(
