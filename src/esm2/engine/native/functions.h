@@ -28,7 +28,7 @@ inline V exp2(V x) {
 
 // x Phi(x), the exact GELU, within [-bound, bound]; beyond, Phi(x) is 0 or 1 in float32. Phi(x) - 1/2 =
 // x P(x^2) / Q(x^2); P and Q were fitted for this file by iterated least squares: error 8e-9. For
-// bfloat16, Q is 1, and the bound where Phi(x) is 3e-5: that is the error, and a GELU's is 1.3e-4.
+// bfloat16, Q is 1, and at the bound Phi(x), which is 3e-5 there, is 0 or 1: a GELU's error is 1.3e-4.
 template <bool exact>
 inline V gelu(V x) {
   constexpr float bound = exact ? 5.55f : 4.0f;
@@ -47,9 +47,9 @@ inline V gelu(V x) {
     }
     phi = divide(p, q);
   } else {
-    phi = broadcast(-1.2788559e-09f);
-    for (const float c : {1.04495001e-07f, -3.71086412e-06f, 7.62052296e-05f, -1.02112154e-03f,
-                          9.58169717e-03f, -6.60645217e-02f, 3.98805708e-01f})
+    phi = broadcast(-1.173172e-09f);
+    for (const float c : {9.66500195e-08f, -3.47806076e-06f, 7.26652652e-05f, -9.91864596e-04f,
+                          9.45348386e-03f, -6.58009723e-02f, 3.98624331e-01f})
       phi = fma(phi, s, broadcast(c));
   }
   return multiply(x, fma(z, phi, broadcast(0.5f)));
