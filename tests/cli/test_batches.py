@@ -95,6 +95,61 @@ def test_several_files_are_one_input_and_trouble_names_its_file(run, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("command", ["embed", "pll", "scan"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("b.fast", "cannot read b.fast: No such file or directory"),
+        (".", "cannot read .: Is a directory"),
+        ("notes.txt", "notes.txt, line 1: text before the first record"),
+    ],
+)
+def test_a_wrong_name_at_the_end_is_told_before_the_model_is_loaded(
+    run, tmp_path, command, name, message
+):
+    write(tmp_path, "a", "MKT")
+    (tmp_path / "notes.txt").write_text("1. Ask Anna about the plates.\n")
+    output = "x.npz" if command == "embed" else "x.csv"
+    done = run(command, "a.fasta", "-", name, "-o", output, "--model", "no such model")
+    (line,) = done.told
+    assert (done.status, line.startswith(f"esm2: {message}")) == (1, True), line
+
+
+@pytest.mark.parametrize("command", ["pll", "scan"])
+def test_ids_that_several_records_have_are_told(run, tmp_path, command):
+    names = "abcdefgabcdefa"
+    fasta = "".join(f">{name} of a test\nMK\n" for name in names) + ">bad\nmk\n>bad\nmk\n"
+    (tmp_path / "x.fasta").write_text(fasta)
+    done = run(command, "x.fasta", "-q", "-o", "x.csv")
+    assert done.told[2] == (
+        "ids that occur more than once (all their records are kept, in order): a (3 times), b (2"
+        " times), c (2 times), d (2 times), e (2 times) and 1 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        (["contacts"], "x.NPZ"),
+        (["contacts"], "x.Csv"),
+        (["contacts", "--top", "3"], "x.TSV"),
+        (["attentions"], "x.CSV"),
+        (["attentions", "--heads", "0"], "x.NPZ"),
+        (["logits"], "x.NPZ"),
+        (["fill-mask"], "x.CSV"),
+        (["pll", "--approximate"], "x.TSV.GZ"),
+        (["scan"], "x.TSV"),
+        (["embed"], "x.NPZ"),
+    ],
+)
+def test_an_ending_in_upper_case_is_the_same_ending(run, tmp_path, command, output):
+    write(tmp_path, "a", "MK<mask>AYIAKQR" if command == ["fill-mask"] else "MKTAYIAKQR")
+    for name in (output, output.lower()):
+        done = run(*command, "a.fasta", "-q", "-o", name)
+        assert done.status == 0, done.told
+    assert (tmp_path / output).read_bytes() == (tmp_path / output.lower()).read_bytes()
+
+
 def test_odd_records_are_counted_in_the_closing_line_even_quietly(run, tmp_path):
     write(tmp_path, "x", "ACGTACGTTAGC", "----", "XXX", "MKT")
     done = run("embed", "x.fasta", "-q", "-o", "x.npz")

@@ -202,11 +202,16 @@ def test_progress_is_shown_on_a_terminal(tmp_path):
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_when_no_record_can_be_embedded_there_is_no_file(embed, tmp_path):
+def test_when_no_record_can_be_embedded_there_are_only_rejects(embed, tmp_path):
     run = embed("-", "-o", "x.npz", stdin=b">a\nMKt\n>b\n\n")
     assert run.returncode == 1
-    assert told(run)[-1].startswith("esm2: no record of - could be embedded (2 rejected); x.npz")
-    assert files(tmp_path) == []
+    assert told(run)[2:] == [
+        "esm2: no record of - could be embedded (2 rejected, see x.npz.rejects.fasta); x.npz was"
+        " not written [request.invalid]"
+    ]
+    assert files(tmp_path) == ["x.npz.rejects.fasta"]
+    rejects = (tmp_path / "x.npz.rejects.fasta").read_text()
+    assert re.fullmatch(r">a \[line 1: .*\]\nMKt\n>b \[line 3: .*\]\n\n?", rejects)
 
 
 def test_a_damaged_file_gives_no_file(embed, tmp_path):

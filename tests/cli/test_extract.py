@@ -223,6 +223,20 @@ def test_what_cannot_be_done_is_told_and_makes_no_directory(
     assert names(tmp_path) == ["x.fasta"]
 
 
+def test_a_full_disk_is_told_in_one_sentence_and_what_was_done_is_kept(tmp_path, checkpoint):
+    fasta = f">a\nMKT\n>b\n{'MKTAYIAKQR' * 90}\n".encode()
+    arguments = ("extract", checkpoint, "-", "out", "--include", "per_tok")
+    done = run(tmp_path, *arguments, stdin=fasta, full_at=50_000)
+    assert (done.status, done.told) == (
+        1,
+        [
+            "1 record is kept in out.part; the same command goes on from there",
+            "esm2: cannot write out/b.pt: File too large [file.failed]",
+        ],
+    )
+    assert names(tmp_path / "out") == ["a.pt"]
+
+
 # --- interrupted ---------------------------------------------------------------------------------
 
 

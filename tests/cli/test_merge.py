@@ -62,7 +62,7 @@ def refusal(directory, *arguments) -> str:
     """What is told when nothing is written."""
     done = run(directory, "merge", *arguments, "-o", "refused.npz")
     assert done.status == 1
-    assert "refused.npz" not in names(directory)
+    assert not {"refused.npz", "refused.npz.part"} & set(names(directory))
     return done.told[-1]
 
 
@@ -115,6 +115,19 @@ def test_more_parts_than_records_are_merged_too(tmp_path):
     all_parts = [f"p.{number}-of-4.npz" for number in (4, 3, 2, 1)]
     assert run(tmp_path, "merge", *all_parts, "-o", "x.npz").status == 0
     assert list(np.load(tmp_path / "x.npz")["ids"]) == ["a", "b"]
+
+
+def test_of_rejects_alone_there_is_no_merged_file(tmp_path):
+    (tmp_path / "x.fasta").write_bytes(b">a\nMKt\n>b\nmk\n")
+    for number in (1, 2):
+        run(tmp_path, "embed", "x.fasta", "-o", "p.npz", "--shard", f"{number}/2")
+    run(tmp_path, "embed", "x.fasta", "-o", "whole.npz")
+    done = run(tmp_path, "merge", "p.1-of-2.npz", "p.2-of-2.npz", "-o", "x.npz")
+    assert done.status == 1
+    assert "no record of the parts could be embedded (2 rejected, see x.npz.rej" in done.told[-1]
+    assert [name for name in names(tmp_path) if name.startswith("x.npz")] == ["x.npz.rejects.fasta"]
+    rejects = (tmp_path / "x.npz.rejects.fasta").read_bytes()
+    assert rejects == (tmp_path / "whole.npz.rejects.fasta").read_bytes()
 
 
 def test_a_part_that_was_interrupted_goes_on(parts, tmp_path):
@@ -178,7 +191,7 @@ def test_what_is_no_part_is_named(parts):
 def test_a_shard_that_cannot_be_is_refused(parts, shard):
     done = run(parts, "embed", "x.fasta", "-o", "y.npz", "--shard", shard)
     assert done.status == 2
-    assert "is not like 3/16" in done.told[-1]
+    assert "is not like 3/16, the third of sixteen; I is 1 to N" in done.told[-1]
 
 
 def test_a_part_is_an_npz(parts):

@@ -164,7 +164,10 @@ def test_a_run_that_is_going_on_elsewhere_is_left_alone(place):
         for options in ([], ["--restart"]):
             done = run(place, "embed", "-", "-o", "x.npz", *options, stdin=FASTA)
             assert done.status == 1
-            assert "another process is writing it now" in done.told[-1]
+            assert done.told[-1] == (
+                "esm2: cannot go on with x.npz.part: another process is writing it now; wait for"
+                " it, or name another output [file.cannot_resume]"
+            )
     assert entries(place / "x.npz.part" / "journal.jsonl") >= 20
 
 
@@ -183,6 +186,21 @@ def test_strict_stops_at_a_record_that_was_rejected_before(place):
     assert done.status == 1
     assert re.search(r"^esm2: -, line 11, record r5: .*empty.* \[request\.", done.told[-1])
     assert "--restart" not in done.told[-1]
+
+
+def test_a_file_that_was_made_meanwhile_stays_and_so_does_what_was_done(tmp_path):
+    with Process(tmp_path, "embed", "-", "-o", "x.npz", "-q") as process:
+        process.feed(RECORDS[:5], tmp_path / "x.npz.part" / "journal.jsonl", 3)
+        (tmp_path / "x.npz").write_text("precious")
+        done = process.end()
+    assert done.status == 1
+    assert re.fullmatch(KEPT, done.told[-2])[1] == "5"
+    assert done.told[-1].startswith("esm2: cannot write x.npz: it has been made meanwhile; move it")
+    assert (tmp_path / "x.npz").read_text() == "precious"
+    (tmp_path / "x.npz").unlink()
+    done = run(tmp_path, "embed", "-", "-o", "x.npz", stdin=b"".join(RECORDS[:5]))
+    assert (done.status, done.told[0]) == (0, "going on after 5 records done before")
+    assert names(tmp_path) == ["x.npz"]
 
 
 # --- strict --------------------------------------------------------------------------------------

@@ -63,8 +63,9 @@ def score(tmp_path):
     (tmp_path / "wt.fasta").write_text(f">wt\n{PROTEIN}\n")
     (tmp_path / "two.fasta").write_text(f">a\n{PROTEIN}\n>b\nMK\n")
 
-    def command(*arguments: object) -> Done:
-        return run(tmp_path, "score", *arguments, "--device", "cpu", "--dtype", "float32")
+    def command(*arguments: object, stdin: bytes = b"") -> Done:
+        exactly = ["--device", "cpu", "--dtype", "float32"]
+        return run(tmp_path, "score", *arguments, *exactly, stdin=stdin)
 
     return command
 
@@ -120,6 +121,28 @@ def test_the_wild_type_is_worked_out_of_mutated_sequences(score, tmp_path):
     )
     want = score("--variants", "x.csv", "--sequence", PROTEIN)
     assert (tmp_path / "y.csv").read_bytes() == want.stdout
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_a_table_may_come_through_standard_input(score, compress):
+    flags = ("--wt", "wt.fasta", "-q", "--strategy", "wt-marginals")
+    done = score("--variants", "-", *flags, stdin=compress(table()))
+    assert (done.status, done.told) == (0, [])
+    assert done.stdout == score("--variants", "x.csv", *flags).stdout
+
+
+def test_a_table_of_another_wild_type_than_the_one_that_was_given_is_told(score, tmp_path):
+    rows = (*mutated("9G"), *mutated("2A"))
+    text = "mutant,mutated_sequence\n{},{}\n{},{:.5}\n".format(*rows)
+    (tmp_path / "z.csv").write_text(text)
+    done = score("--variants", "z.csv", "--wt", "wt.fasta", "-q", "-o", "y.csv")
+    assert (done.status, done.told) == (
+        0,
+        [
+            "z.csv, line 3: its mutated_sequence is of another wild type, 5 residues; the one that"
+            " was given is scored"
+        ],
+    )
 
 
 def test_several_models_or_strategies_add_a_column_each(score, tmp_path):
@@ -252,6 +275,7 @@ def test_what_cannot_be_done_is_one_sentence_and_status_1(score, arguments, mess
         (["--sequence", "MK", "--variants", "x.csv", "M1K"], "give variants as arguments"),
         (["M1K"], "give the wild type with --sequence or --wt"),
         (["--sequence", "MK", "--wt", "wt.fasta", "M1K"], "give the wild type once"),
+        (["--variants", "-", "--wt", "-"], "--wt: standard input (-) can be read once"),
         (["--sequence", "MK", "M1K", "--spearman", "s"], "--spearman"),
         (["--sequence", "MK", "M1K", "--offset", "x"], "neither a whole number nor auto"),
         (["--sequence", "MK", "M1K", "--strategy", "wt"], "--strategy"),

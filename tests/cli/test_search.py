@@ -100,9 +100,9 @@ def test_every_format_gives_the_same_table_and_a_file_may_be_searched_with_itsel
     assert own["t30"][:2] == own["t07"][:2] == ["t07", "t30"]  # the same vector: the earlier first
     assert all(own[name][0] == name for name in TARGETS if name != "t30")
 
-    done = search("db.npz", "db.h5", "-q", "--exclude-self", "-o", "x.tsv.gz")
+    done = search("db.npz", "db.h5", "-q", "--exclude-self", "-o", "X.TSV.GZ")
     assert (done.status, done.stdout, done.told) == (0, b"", [])
-    lines = table(gzip.decompress((tmp_path / "x.tsv.gz").read_bytes()))[1:]
+    lines = table(gzip.decompress((tmp_path / "X.TSV.GZ").read_bytes()))[1:]
     for name in TARGETS:
         without = [target for target in own[name] if target != name]
         assert [t for q, t, *_ in lines if q == name][: len(without)] == without

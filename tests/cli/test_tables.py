@@ -51,8 +51,9 @@ def test_a_last_line_without_an_end_stays_so(tmp_path):
     assert write(table, tmp_path / "y.csv", "1") == b'mutant,"new,name"\nA24G,1'
 
 
-def test_tabs_separate_where_the_name_says_so(tmp_path):
-    table = read(tmp_path / "x.tsv", b"mutant\tnote\nA24G\ta,b\n")
+@pytest.mark.parametrize("name", ["x.tsv", "X.TSV"])
+def test_tabs_separate_where_the_name_says_so(tmp_path, name):
+    table = read(tmp_path / name, b"mutant\tnote\nA24G\ta,b\n")
     assert write(table, tmp_path / "y.tsv", "1") == b"mutant\tnote\tnew,name\nA24G\ta,b\t1\n"
 
 

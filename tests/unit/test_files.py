@@ -49,9 +49,35 @@ def test_an_older_file_and_its_rejects_stay_until_the_new_one_is_complete(path):
         keep(journal, rows(run(), ["a"]))
         assert path.read_bytes() == b"older"
         assert rejects.read_bytes() == b">older\nMKt\n"
-        files.commit(path, journal, META)
+        files.commit(path, journal, META, force=True)
     assert ids(path) == ["a"]
     assert not rejects.exists()  # they were not this run's
+
+
+def test_a_file_that_was_made_meanwhile_and_its_rejects_are_not_written_over(path):
+    made = [*rows(run(), ["a"]), bad()]
+    with files.Journal(path, run()) as journal:
+        keep(journal, made)
+        path.write_bytes(b"precious")
+        files.rejects_path(path).write_bytes(b">too\nMKt\n")
+        with pytest.raises(FileError, match="made meanwhile; move it away, or --force writes over"):
+            files.commit(path, journal, META)
+    assert path.read_bytes() == b"precious"
+    assert files.rejects_path(path).read_bytes() == b">too\nMKt\n"
+    path.unlink()
+    with files.Journal(path, run()) as journal:
+        assert journal.resumed == 2
+        files.commit(path, journal, META)
+    assert ids(path) == ["a"]
+    assert names(path.parent) == ["out.npz", "out.npz.rejects.fasta"]
+
+
+def test_rejects_that_cannot_be_put_into_their_place_are_told_by_name(path):
+    files.rejects_path(path).mkdir()
+    with files.Journal(path, run()) as journal:
+        keep(journal, [bad()])
+        with pytest.raises(FileError, match=r"cannot write .*out\.npz\.rejects\.fasta: Is a dir"):
+            files.commit_rejects(path, journal)
 
 
 def test_rejects_are_records_again_with_the_reason_behind_the_header(path):

@@ -9,7 +9,9 @@ import itertools
 import lzma
 import os
 import random
+import re
 import sys
+import threading
 import tracemalloc
 
 import pytest
@@ -170,6 +172,24 @@ def test_several_files_are_one_input_and_each_record_knows_its_own(tmp_path):
         ("b", 1, str(tmp_path / "b")),
     ]
     assert position == fasta.Position(done=14, total=14)
+
+
+@pytest.mark.parametrize("content", [None, b"to do\n", gzip.compress(b"to do\n"), b""])
+def test_a_file_at_the_end_that_cannot_be_read_is_told_before_any_record(tmp_path, content):
+    (tmp_path / "a").write_bytes(b">a\nMKT\n")
+    if content is not None:
+        (tmp_path / "b").write_bytes(content)
+    with pytest.raises((FileError, InvalidFasta), match=re.escape(str(tmp_path / "b"))):
+        next(fasta.read_all([str(tmp_path / "a"), str(tmp_path / "b")]))
+
+
+def test_a_pipe_among_several_files_is_read_once(tmp_path):
+    for name in ("a", "b"):
+        os.mkfifo(tmp_path / name)
+        content = f">{name}\nMKT\n".encode()
+        threading.Thread(target=(tmp_path / name).write_bytes, args=(content,)).start()
+    found = fasta.read_all([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert [record.id for record in found] == ["a", "b"]
 
 
 def test_upper_case_leaves_masks_as_they_are(read):

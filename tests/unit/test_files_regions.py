@@ -28,7 +28,10 @@ def test_nothing_is_no_region():
     assert regions.given([]) is None
 
 
-@pytest.mark.parametrize("values", [["27-38,56-65"], ["27-38", " 56-65"]])
+@pytest.mark.parametrize(
+    "values",
+    [["27-38,56-65"], ["27-38", " 56-65"], ["56-65,27-38"], ["30-38,60-65,27-29,56-62,57-58"]],
+)
 def test_regions_of_the_command_line_are_those_of_every_record(values):
     found = regions.given(values)
     assert found.described == "27-38,56-65"
@@ -68,8 +71,9 @@ def test_what_is_neither_region_nor_file_is_told_as_a_file_that_is_not_there(tmp
     [
         b"a\t2\t4\nb\t1\t2\na\t8\t9\n",
         b"\xef\xbb\xbfID\tstart\tend\r\n\r\na\t 2\t4 \r\nb\t1\t2\r\na\t8\t9",
+        b"a\t8\t9\na\t4\t4\nb\t1\t2\na\t2\t3\n",
     ],
-    ids=["plain", "of a spreadsheet"],
+    ids=["plain", "of a spreadsheet", "in pieces"],
 )
 def test_a_table_has_the_region_of_each_id(table, content):
     found = table(content)

@@ -1,5 +1,6 @@
 """Files on their way to their place: whole or not there, with what the old one had."""
 
+import os
 import stat
 
 import pytest
@@ -39,6 +40,25 @@ def test_a_file_that_is_replaced_leaves_its_mode_to_the_new_one(tmp_path):
         placing.put(hidden, output)
     assert output.read_text() == "new"
     assert stat.S_IMODE(output.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["", "on a file system without links"])
+def test_a_file_that_may_not_be_replaced_is_not(tmp_path, monkeypatch, links):
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    output = tmp_path / "x"
+    with placing.beside(output) as hidden:
+        hidden.write_text("first")
+        placing.put(hidden, output, force=False)
+    with placing.beside(output) as hidden:
+        hidden.write_text("second")
+        with pytest.raises(FileExistsError):
+            placing.put(hidden, output, force=False)
+    assert output.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [output]
 
 
 def test_a_link_is_followed_and_one_to_itself_refused(tmp_path):

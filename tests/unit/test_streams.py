@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()"]
 ASK = """
 import os, socket, sys
 from esm2.cli.streams import tell, usable
@@ -20,13 +21,36 @@ with usable():
 """
 
 
+def run(how, *words, directory=None):
+    line = f'"$@" {how}; exit ${{PIPESTATUS[0]}}'
+    command = ["bash", "-c", line, "bash", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+
+
 @pytest.mark.parametrize(
     "how", ["", ">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "| true"]
 )
 def test_a_program_can_do_without_its_streams(how):
-    line = f'"$@" {how}; exit ${{PIPESTATUS[0]}}'
-    command = ["bash", "-c", line, "bash", sys.executable, "-c", ASK]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(how, sys.executable, "-c", ASK)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     if not how:
         assert (done.stdout, done.stderr) == ("said\n", "also said\n")
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "status"),
+    [
+        ("2>&-", ["embed", "x.fasta", "-o", "x.npz"], 0),
+        ("<&- 2>&-", ["pll", "x.fasta", "-o", "x.csv"], 0),
+        ("2>/dev/full", ["pll"], 2),
+        ("2>/dev/full", ["models"], 0),
+    ],
+)
+def test_a_command_does_its_work_though_nobody_can_be_told(tmp_path, how, words, status):
+    (tmp_path / "x.fasta").write_text(">a\nMKT\n")
+    assert run(how, *COMMAND, *words, directory=tmp_path).returncode == status
+    assert "-o" not in words or (tmp_path / words[-1]).stat().st_size > 30
+
+
+def test_what_is_told_never_gets_among_the_results():
+    assert run("2>&-", *COMMAND, "models").stdout == run("", *COMMAND, "models").stdout

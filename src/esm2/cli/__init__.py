@@ -36,6 +36,7 @@ from esm2.cli import (
     verify,
 )
 from esm2.cli.options import say, sentence
+from esm2.cli.streams import error_usable
 from esm2.errors import Esm2Error
 
 app = typer.Typer(
@@ -132,13 +133,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; never a traceback for what a person can mend."""
+    error_usable()
     try:
         status = app(standalone_mode=False)
     except Esm2Error as error:
         say(f"esm2: {sentence(error)} [{error.code}]")
         sys.exit(1)
     except typer.TyperException as error:
-        print(_usage(error), file=sys.stderr)
+        say(_usage(error))
         sys.exit(error.exit_code)
     if status == 130:  # what typer makes of Ctrl-C
         say(f"esm2: {_ending()}")

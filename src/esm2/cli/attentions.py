@@ -82,7 +82,7 @@ def attentions(
                 values = loaded.attention_maps(record.sequence, *asked)
                 maps = Maps.asked(*asked, decided.shape)
                 arrays = {"maps": values, "layers": maps.layers, "heads": maps.heads}
-        if hidden is not None and hidden.suffix == ".npz":
+        if hidden is not None and hidden.suffix.lower() == ".npz":
             single.save_npz(hidden, record, decided, fasta, **arrays)
         elif hidden is not None:
             header = ["layer", *map(str, range(1, values.shape[1] + 1))]
@@ -110,7 +110,7 @@ def _asked(
     """
     if layers is None and heads is None:
         return None
-    if output is None or output.suffix != ".npz" or picture is not None:
+    if output is None or output.suffix.lower() != ".npz" or picture is not None:
         message = "whole maps go into an .npz (--output); a .csv or a picture has the means"
         hint = "--heads" if layers is None else "--layers"
         raise typer.BadParameter(message, param_hint=hint)

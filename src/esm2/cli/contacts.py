@@ -86,7 +86,8 @@ def contacts(
         raise typer.BadParameter(message, param_hint="--output")
     if chain is not None and pdb is None:
         raise typer.BadParameter("it is for a structure with --pdb", param_hint="--chain")
-    if (top or separation) and (output is None or output.suffix != ".tsv"):
+    kind = output.suffix.lower() if output else None
+    if (top or separation) and kind != ".tsv":
         hint = "--top" if top else "--separation"
         raise typer.BadParameter("it is for a list of pairs, a .tsv", param_hint=hint)
     table = single.writing(output, "--output", _SUFFIXES, fasta) if output else nullcontext()
@@ -96,9 +97,9 @@ def contacts(
         with options.load(model, device, dtype) as loaded:
             (values,) = loaded.contacts([record.sequence])
             decided = loaded.decided
-        if hidden is not None and hidden.suffix == ".npz":
+        if hidden is not None and kind == ".npz":
             single.save_npz(hidden, record, decided, fasta, contacts=values)
-        elif hidden is not None and hidden.suffix == ".csv":
+        elif hidden is not None and kind == ".csv":
             single.save_rows(hidden, map(single.texts, values))
         elif hidden is not None:
             _save_pairs(hidden, values, separation or _SEPARATION, top)

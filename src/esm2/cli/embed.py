@@ -217,7 +217,7 @@ def embed(
             whole = fasta_file.upper(whole) if upper else whole
             whole = regions.watch(whole) if regions else whole
             own = OwnRecords(whole, part) if part else None
-            job = Job(served, run, source, position, strict, quiet, own, regions)
+            job = Job(served, run, source, position, strict, quiet, force, own, regions)
             if output == _STDOUT:
                 return job.to_standard_output(whole)
             return job.to_file(output, iter(own or whole), restart)
@@ -313,7 +313,7 @@ def _part(output: Path, shard: str | None) -> tuple[Path, Shard | None]:
         return output, None
     part = shards.parse(shard)
     if part is None:
-        message = f"{shard!r} is not like 3/16, the third of sixteen"
+        message = f"{shard!r} is not like 3/16, the third of sixteen; I is 1 to N"
         raise typer.BadParameter(message, param_hint="--shard")
     if output.suffix.lower() != ".npz":
         message = "a part is an .npz; `esm2 merge` writes them all into the format that you want"

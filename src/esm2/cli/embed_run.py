@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from esm2 import __version__
 from esm2.cli import options, progress
-from esm2.cli.options import counted, say, shown
-from esm2.cli.records import Refusals, place
+from esm2.cli.options import counted, say
+from esm2.cli.records import Refusals, place, tell_repeated
 from esm2.errors import CannotResume, FileError, RequestError
 from esm2.oddities import Oddities
 
@@ -37,7 +37,6 @@ _PACKS_IN_FLIGHT = 8
 # Bytes of finished outputs that may wait for an older record; two packs are allowed in any case.
 _BYTES_IN_FLIGHT = 1 << 30
 
-_DUPLICATES_SHOWN = 5
 _STRANGERS_SHOWN = 20
 
 
@@ -48,6 +47,7 @@ class Job:
     Attributes:
         source: name of the input, or of all its files.
         position: how far it has been read.
+        force: a finished file may be written over.
         own: its records, those that are this run's, where others have the rest.
         regions: the residues of each record that are pooled; None is all of them.
         oddities: of the records, counted as they are read.
@@ -59,6 +59,7 @@ class Job:
     position: Position
     strict: bool
     quiet: bool
+    force: bool = False
     own: OwnRecords | None = None
     regions: Regions | None = None
     oddities: Oddities = field(default_factory=Oddities)
@@ -68,19 +69,24 @@ class Job:
         from esm2 import files
 
         records = self.oddities.watch(records)
-        with files.Journal(output, self.run, restart=restart) as journal, kept(journal):
-            deque(self.replay(journal, records), maxlen=0)
-            speed = self.work(journal, records, lambda _item, _outputs: None)
-            if not journal.count and self.run.shard is None:
+        with files.Journal(output, self.run, restart=restart) as journal:
+            with kept(journal):
+                deque(self.replay(journal, records), maxlen=0)
+                speed = self.work(journal, records, lambda _item, _outputs: None)
+                nothing = not journal.count and self.run.shard is None
+                if nothing:
+                    files.commit_rejects(output, journal)
+                else:
+                    duplicates = files.duplicates(journal)
+                    shortened = self.shortened(journal)
+                    notes = files.commit(output, journal, self._meta(), force=self.force)
+            if nothing:
                 journal.discard()
                 raise RequestError(
-                    f"no record of {self.source} could be embedded ({journal.rejected} rejected);"
-                    f" {output} was not written"
+                    f"no record of {self.source} could be embedded ({journal.rejected} rejected,"
+                    f" see {files.rejects_path(output)}); {output} was not written"
                 )
-            duplicates = files.duplicates(journal)
-            shortened = self.shortened(journal)
-            notes = files.commit(output, journal, self._meta())
-        _report_duplicates(duplicates)
+        tell_repeated(duplicates)
         for note in (*shortened, *notes):
             say(f"{output}: {note}")
         strangers = self._strangers()
@@ -303,18 +309,3 @@ def _numbers(item: Embedded) -> _Numbers:
         "windows": item.windows,
         "region": str(region or ""),
     }
-
-
-# --- what is told ------------------------------------------------------------------------------
-
-
-def _report_duplicates(duplicates: dict[str, int]) -> None:
-    if not duplicates:
-        return
-    told = [f"{shown(name)} ({count} times)" for name, count in duplicates.items()]
-    hidden = len(told) - _DUPLICATES_SHOWN
-    more = f" and {hidden} more" if hidden > 0 else ""
-    say(
-        f"ids that occur more than once (all their records are kept, in order):"
-        f" {', '.join(told[:_DUPLICATES_SHOWN])}{more}"
-    )

@@ -43,7 +43,7 @@ def logits(
         with options.load(model, device, dtype) as loaded:
             (values,) = loaded.logits([record.sequence])
             decided = loaded.decided
-        if hidden.suffix == ".npz":
+        if hidden.suffix.lower() == ".npz":
             single.save_npz(hidden, record, decided, fasta, logits=values, amino_acids=AMINO_ACIDS)
         else:
             residues = letters(tokenize(record.sequence))

@@ -5,15 +5,20 @@ PART.npz ... ──shards.merged──> files.Journal ──> files.commit ─�
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from esm2.cli import options
 from esm2.cli.options import counted, say
+from esm2.errors import RequestError
+
+if TYPE_CHECKING:
+    from esm2.files import Journal
 
 
 def merge(
@@ -69,11 +74,17 @@ def merge(
         if objection := format.objection(run.include, len(run.layers)):
             raise typer.BadParameter(objection, param_hint="--output")
         meta = {k: v for k, v in opened[0].meta.items() if k not in shards.DESCRIBED}
-        with files.Journal(output, run, restart=True) as journal:
+        with files.Journal(output, run, restart=True) as journal, _for_now(journal):
             for entry, data in shards.merged(opened):
                 journal.take(entry, data)
             count, residues, rejected = journal.count, journal.residues, journal.rejected
-            notes = files.commit(output, journal, meta)
+            if not count:
+                files.commit_rejects(output, journal)
+                raise RequestError(
+                    f"no record of the parts could be embedded ({rejected} rejected, see"
+                    f" {files.rejects_path(output)}); {output} was not written"
+                )
+            notes = files.commit(output, journal, meta, force=force)
     for note in notes:
         say(f"{output}: {note}")
     if not quiet or rejected:
@@ -87,3 +98,13 @@ def merge(
             f" {counted(len(parts), 'part')}, {run.model}, {run.dtype}{left_out}"
         )
     return options.LEFT_OUT if rejected else 0
+
+
+@contextmanager
+def _for_now(journal: Journal) -> Iterator[None]:
+    """Of a merge that fails nothing is kept: the parts are there to begin anew with."""
+    try:
+        yield
+    except BaseException:
+        journal.discard()
+        raise

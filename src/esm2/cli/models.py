@@ -17,6 +17,7 @@ import typer
 import esm2
 from esm2 import hub
 from esm2.catalog import CAVEATS, CHECKPOINTS, DEMO_SLUG, Checkpoint, Shape
+from esm2.cli.options import say
 from esm2.errors import SettingsError
 
 _HEADINGS = ("slug", "other name", "layers", "dim", "heads", "parameters", "here", "where")
@@ -66,7 +67,7 @@ def models(
         _table(rows)
     else:
         _columns(rows)
-    print(_place(), file=sys.stderr)
+    say(_place())
 
 
 def _official(checkpoint: Checkpoint) -> Row:

@@ -97,6 +97,7 @@ def pll(
         if not scored:
             raise RequestError(f"no record of {source} could be scored; nothing was written")
         by = passes.by(served.decided)
+    accepted.tell_repeated()
     if accepted.remarks or not quiet:
         counts = f"{counted(scored, 'record')}, {accepted.residues:,} residues"
         say(f"{tables.name_of(output)}: {counts}, {by}{accepted.remarks}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from esm2.cli.options import counted, say, sentence, shown
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from esm2.types import Record
 
 _TOLD = 20
+_REPEATED_TOLD = 5
 
 
 class Refusals:
@@ -58,6 +60,19 @@ def place(source: str, line: int, record_id: str) -> str:
     return f"{source}, line {line}, record {shown(record_id)}"
 
 
+def tell_repeated(counts: Mapping[str, int]) -> None:
+    """One line for the ids that occur more than once, with their numbers, if there are any."""
+    if not counts:
+        return
+    told = [f"{shown(name)} ({count} times)" for name, count in counts.items()]
+    hidden = len(told) - _REPEATED_TOLD
+    more = f" and {hidden} more" if hidden > 0 else ""
+    say(
+        f"ids that occur more than once (all their records are kept, in order):"
+        f" {', '.join(told[:_REPEATED_TOLD])}{more}"
+    )
+
+
 class Accepted:
     """The records that can be scored, with their tokens.
 
@@ -73,6 +88,8 @@ class Accepted:
         self._records = self._oddities.watch(records)
         self._max_residues = max_residues
         self._refusals = Refusals(source, strict=strict)
+        self._seen: set[int] = set()  # 8 bytes of each id
+        self._repeated: Counter[str] = Counter()
         self.residues = 0
 
     def __iter__(self) -> Iterator[tuple[Record, NDArray[np.uint8]]]:
@@ -85,8 +102,18 @@ class Accepted:
                 self._refusals.tell(record, error)
             else:
                 self.residues += len(residue_tokens(tokens))
+                self._count(record.id)
                 yield record, tokens
         self._refusals.tell_the_rest()
+
+    def _count(self, name: str) -> None:
+        if hash(name) in self._seen:
+            self._repeated[name] += 1
+        self._seen.add(hash(name))
+
+    def tell_repeated(self) -> None:
+        """One line for ids that several of them have."""
+        tell_repeated({name: again + 1 for name, again in self._repeated.items()})
 
     @property
     def refused(self) -> int:

@@ -121,6 +121,7 @@ def scan(
         if not scanned:
             raise RequestError(f"no record of {source} could be scored; nothing was written")
         by = passes.by(served.decided)
+    accepted.tell_repeated()
     if accepted.remarks or not quiet:
         names = ", ".join(tables.name_of(path) for path in (output, matrix, picture) if path)
         counts = f"{counted(scanned, 'record')}, {accepted.residues:,} residues, {strategy}"

@@ -66,8 +66,8 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="A table with a variant in each row (.csv, .tsv, also .gz). It is written again"
-            " as it is, with a column of scores more.",
+            help="A table with a variant in each row (.csv, .tsv, also .gz), or - for a .csv from"
+            " standard input. It is written again as it is, with a column of scores more.",
         ),
     ] = None,
     mutant_column: Annotated[
@@ -130,9 +130,9 @@ def score(
     0 is the wild type, below 0 is less likely. Every variant has to match the wild type; if one
     does not, nothing is written.
     """
-    _check_usage(variant, variants, spearman, output)
+    _check_usage(variant, variants, wt, spearman, output)
     shift = _offset(offset)
-    given = _given(variant, variants, mutant_column, spearman, wild_type_given=bool(sequence or wt))
+    given = _given(variant, variants, mutant_column, spearman)
 
     from esm2.alphabet import tokenize
     from esm2.oddities import WHY, oddity
@@ -150,6 +150,8 @@ def score(
             f"all {counted(sites.count, 'variant')} match the sequence with offset {sites.offset};"
             f" pass --offset {sites.offset} to make that explicit"
         )
+    if sequence is not None or wt is not None:
+        _tell_of_another(wild_type, given, sites.offset)
     with tables.written(output) as out, passes.opened(model, device, dtype) as served:
         name = column or served.decided.slug
         if given.table is not None and name in given.table.header:
@@ -177,10 +179,16 @@ def score(
 
 
 def _check_usage(
-    variant: Sequence[str] | None, variants: Path | None, spearman: str | None, output: Path
+    variant: Sequence[str] | None,
+    variants: Path | None,
+    wt: Path | None,
+    spearman: str | None,
+    output: Path,
 ) -> None:
     if bool(variant) == bool(variants):
         raise typer.BadParameter("give variants as arguments, or a table of them with --variants")
+    if str(variants) == str(wt) == tables.STDIN:
+        raise typer.BadParameter("standard input (-) can be read once", param_hint="--wt")
     if spearman is not None and variants is None:
         raise typer.BadParameter("it is a column of --variants", param_hint="--spearman")
     delimiter = None if variants is None else tables.delimiter_of(variants)
@@ -202,13 +210,11 @@ def _given(
     variants: Path | None,
     mutant_column: str,
     spearman: str | None,
-    *,
-    wild_type_given: bool,
 ) -> _Given:
     if variants is None:
         return _Given(list(variant or ()))
     wanted = [mutant_column, *([spearman] if spearman is not None else [])]
-    table = tables.read(variants, wanted, () if wild_type_given else (_MUTATED,))
+    table = tables.read(variants, wanted, (_MUTATED,))
     return _Given(table.columns[mutant_column], table, table.columns.get(_MUTATED))
 
 
@@ -258,6 +264,24 @@ def _reverted(given: _Given, mutated: Sequence[str], offset: int) -> str:
         found = wild_type
     assert found is not None, "a table has rows"
     return found
+
+
+def _tell_of_another(wild_type: str, given: _Given, offset: int) -> None:
+    """Say it if the table's own sequences are of another wild type than the one that was given."""
+    from esm2.science.variants import parse, reverted
+
+    rows = zip(given.texts, given.mutated, strict=True) if given.mutated is not None else ()
+    for number, (text, own) in enumerate(rows):
+        try:
+            same = reverted(parse(text), own, offset) == wild_type
+        except InvalidVariant:  # it has other letters there
+            same = False
+        if not same:
+            say(
+                f"{given.named(number)}: its {_MUTATED} is of another wild type,"
+                f" {counted(len(own), 'residue')}; the one that was given is scored"
+            )
+            return
 
 
 def _at(given: _Given, number: int, reason: str) -> InvalidTable:

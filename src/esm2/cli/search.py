@@ -75,7 +75,7 @@ def search(
     and of the same layer. Every pair is compared, without an index. Of neighbours that are equally
     near the earlier in DB comes first.
     """
-    if str(output) != tables.STDOUT and not output.name.removesuffix(".gz").endswith(".tsv"):
+    if str(output) != tables.STDOUT and tables.ending(output) != ".tsv":
         message = f"{output} has no ending that is known here; use .tsv or .tsv.gz"
         raise typer.BadParameter(message, param_hint="--output")
 

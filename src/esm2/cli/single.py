@@ -110,7 +110,7 @@ def writing(
         typer.BadParameter: it has another ending, or is the input.
         FileError: there can be no such file.
     """
-    if output.suffix not in endings:
+    if output.suffix.lower() not in endings:
         raise typer.BadParameter(
             f"{output} has no ending that is known here; use {' or '.join(endings)}",
             param_hint=option,

@@ -1,7 +1,9 @@
-"""The standard streams of a server: closed, full or read by nobody, it starts, serves and ends.
+"""The standard streams where they are closed, full, or read by nobody.
 
 A supervisor may start a program without them. What is opened next, a socket perhaps, would then be
-standard output to whatever prints there. So they are opened on nothing first.
+standard output to whatever prints there. So they are opened on nothing first: all of a server,
+which starts, serves and ends without them; of every other command standard error, where nothing
+is that was asked for.
 """
 
 from __future__ import annotations
@@ -34,6 +36,17 @@ def usable() -> Iterator[None]:
                 getattr(sys, name).flush()
             except (OSError, ValueError):
                 setattr(sys, name, None)
+
+
+def error_usable() -> None:
+    """File 2, and Python's stream on it, can be used from now on."""
+    if sys.stderr is not None:
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    if nothing != 2:
+        os.close(nothing)
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def tell(text: str) -> None:

@@ -27,7 +27,7 @@ import typer
 from esm2.cli.options import shown
 from esm2.errors import FileError, InvalidTable
 
-STDOUT = "-"
+STDIN = STDOUT = "-"
 
 _Bytes = gzip.GzipFile | BinaryIO
 
@@ -68,11 +68,16 @@ class Table:
 
 def delimiter_of(path: Path) -> str:
     """By the name of a file: a tab for .tsv and .tsv.gz, else a comma."""
-    return "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+    return "\t" if ending(path) == ".tsv" else ","
+
+
+def ending(path: Path) -> str:
+    """That of its name, which says what is in it, in lower case: ".tsv" for X.TSV and x.tsv.gz."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def read(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Table:
-    """A table of a file, plain or gzip.
+    """A table of a file, or with `-` of standard input, plain or gzip.
 
     Args:
         wanted: columns that must be there.
@@ -83,7 +88,7 @@ def read(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Tab
         FileError: it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with _opened(path) as stream:
             gzipped = stream.read(len(_GZIP)) == _GZIP
             stream.seek(0)
             plain: _Bytes = gzip.GzipFile(fileobj=stream) if gzipped else stream
@@ -93,6 +98,14 @@ def read(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Tab
         raise FileError(path, "read", f"its gzip data is damaged or cut short ({error})") from error
     except OSError as error:
         raise FileError(path, "read", error.strerror or str(error)) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    if str(path) != STDIN:
+        return path.open("rb")
+    if sys.stdin is None:  # what Python makes of `<&-`
+        raise FileError(path, "read", "standard input is closed")
+    return io.BytesIO(sys.stdin.buffer.read())
 
 
 def _as_text(stream: _Bytes) -> io.TextIOWrapper:
@@ -192,7 +205,7 @@ def check_output(output: Path, delimiter: str | None, option: str) -> None:
     """
     if str(output) == STDOUT:
         return
-    if not output.name.removesuffix(".gz").endswith((".csv", ".tsv")):
+    if ending(output) not in (".csv", ".tsv"):
         raise typer.BadParameter(
             f"{output} has no ending that is known here; use .csv, .tsv, .csv.gz or .tsv.gz",
             param_hint=option,
@@ -235,7 +248,7 @@ def written(output: Path) -> Iterator[TextIO]:
 
 def _zipped(plain: BinaryIO, output: Path) -> _Bytes:
     """Compressed if the name says so: without a time or a name in it, so the same every time."""
-    if output.suffix != ".gz":
+    if output.suffix.lower() != ".gz":
         return plain
     return gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0)
 

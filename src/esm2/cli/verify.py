@@ -9,11 +9,12 @@ weights, or when there are no numbers to compare with.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from esm2.cli.options import say
 
 if TYPE_CHECKING:
     from esm2 import loading
@@ -63,10 +64,9 @@ def _require_weights(spec: loading.Spec) -> None:
 
     checkpoint = find(spec.slug)
     if spec.path is None and checkpoint is not None and hub.locate(checkpoint) is None:
-        print(
+        say(
             f"{spec.slug} was not verified: there are no weights to verify. To verify a checkpoint"
-            f" elsewhere: esm2 verify {spec.slug}=PATH",
-            file=sys.stderr,
+            f" elsewhere: esm2 verify {spec.slug}=PATH"
         )
         raise hub.weights_missing(checkpoint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +18,9 @@ def save(path: Path, content: Mapping[str, object]) -> None:
     Raises:
         OSError: the disk is full, or failed.
     """
-    with path.open("wb") as file:
-        torch.save(_tensors(content), file)
+    whole = io.BytesIO()  # of a file that cannot be written torch makes a RuntimeError
+    torch.save(_tensors(content), whole)
+    path.write_bytes(whole.getbuffer())
 
 
 def _tensors(value: object) -> object:

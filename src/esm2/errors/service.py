@@ -257,6 +257,9 @@ class FileError(Esm2Error):
 class CannotResume(FileError):
     """A run that was interrupted cannot be gone on with as it is now asked for.
 
+    Args:
+        advice: what to do about it.
+
     Attributes:
         path: where what is there already is kept.
         differences: what is not the same, one sentence each.
@@ -264,13 +267,14 @@ class CannotResume(FileError):
 
     code = "file.cannot_resume"
 
-    def __init__(self, path: Path | str, differences: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        differences: Sequence[str],
+        advice: str = "ask for the same again, or begin anew with --restart",
+    ) -> None:
         self.differences = tuple(differences)
-        super().__init__(
-            path,
-            "go on with",
-            f"{'; '.join(self.differences)}; ask for the same again, or begin anew with --restart",
-        )
+        super().__init__(path, "go on with", f"{'; '.join(self.differences)}; {advice}")
 
 
 class SettingsError(Esm2Error):

@@ -145,30 +145,38 @@ def read(path: Path | str) -> Stored:
     return format.read(path)
 
 
-def commit(output: Path, journal: Journal, meta: Mapping[str, object]) -> list[str]:
+def commit(
+    output: Path, journal: Journal, meta: Mapping[str, object], *, force: bool = False
+) -> list[str]:
     """Write the file and the rejects, replacing those of an earlier run, and drop the journal.
 
     Args:
         meta: how it was made, JSON values.
+        force: a file that is there may be replaced.
 
     Returns:
         what has to be said about the file, a sentence each.
 
     Raises:
-        FileError: the disk is full, or failed; there is no file then, or still the old one, and
-            the journal stays.
+        FileError: the disk is full, or failed, or there is a file that may not be replaced; there
+            is none then, or still the old one, and the journal stays.
     """
     write = FORMATS[journal.run.format].load()
     assembled, _ = journal.assembled
     try:
         notes = write(assembled, journal, meta)
         _settle(assembled)
-        commit_rejects(output, journal)
-        put(assembled, output)
+        if not force and os.path.lexists(output):  # nor may the rejects that belong to it
+            raise FileExistsError(output)
+        _put_rejects(output, journal)
+        put(assembled, output, force=force)
     except OSError as error:
         with suppress(OSError):
             assembled.unlink(missing_ok=True)
-        raise FileError(output, "write", error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        if isinstance(error, FileExistsError):
+            reason = "it has been made meanwhile; move it away, or --force writes over it"
+        raise FileError(output, "write", reason) from error
     journal.discard()
     return notes
 
@@ -177,8 +185,16 @@ def commit_rejects(output: Path, journal: Journal) -> None:
     """Put the rejects in their place, replacing those of an earlier run.
 
     Raises:
-        OSError: the disk is full, or failed.
+        FileError: the disk is full, or failed; the journal stays.
     """
+    try:
+        _put_rejects(output, journal)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileError(rejects_path(output), "write", reason) from error
+
+
+def _put_rejects(output: Path, journal: Journal) -> None:
     rejects = rejects_path(output)
     if journal.rejected:
         _, copy = journal.assembled

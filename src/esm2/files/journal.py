@@ -27,7 +27,7 @@ import numpy as np
 
 from esm2.errors import CannotResume, FileError
 from esm2.files import lines
-from esm2.files.place import make_work_directory, refuse_foreign, work_directory
+from esm2.files.place import make_work_directory, refuse_busy, refuse_foreign, work_directory
 from esm2.files.run import Entry, Run
 from esm2.pooling import KINDS
 from esm2.types import Float, Outputs, Record
@@ -360,7 +360,7 @@ class Journal:
         try:
             fcntl.flock(self._files[_JOURNAL], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.refuse("another process is writing it now")
+            refuse_busy(self.directory)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from esm2.errors import FileError
+from esm2.errors import CannotResume, FileError
 from esm2.files import placing
 
 
@@ -86,6 +87,16 @@ def make_work_directory(directory: Path, ours: set[str], needed: str) -> bool:
     if names and (needed not in names or not names <= ours):
         refuse_foreign(directory)
     return False
+
+
+def refuse_busy(directory: Path) -> NoReturn:
+    """Another process has it.
+
+    Raises:
+        CannotResume: always.
+    """
+    busy = "another process is writing it now"
+    raise CannotResume(directory, [busy], "wait for it, or name another output") from None
 
 
 def refuse_foreign(directory: Path) -> None:

@@ -40,15 +40,31 @@ def target(output: Path) -> Path:
     raise FileError(output, "write", "it is a symbolic link that leads nowhere")
 
 
-def put(made: Path, output: Path) -> None:
+def put(made: Path, output: Path, *, force: bool = True) -> None:
     """Move a finished file to its place, with the mode of the one that it replaces.
 
+    Args:
+        force: it may replace one.
+
     Raises:
-        OSError: it cannot be.
+        FileExistsError: there is one, and it may not be replaced.
+        OSError: it cannot be moved.
     """
-    with suppress(FileNotFoundError):
-        made.chmod(stat.S_IMODE(output.stat().st_mode))
-    made.replace(output)
+    if force:
+        with suppress(FileNotFoundError):
+            made.chmod(stat.S_IMODE(output.stat().st_mode))
+        made.replace(output)
+        return
+    try:
+        output.hardlink_to(made)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(output):
+            raise FileExistsError(output) from None
+        made.replace(output)
+    else:
+        made.unlink()
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Regions:
             own = self._table.get(record.id)
             if own is None:
                 raise RequestError(f"there is no region for it in {self._source}")
-            region = Region(tuple(own.spans))
+            region = _region(own.spans)
         if region.last > residues:
             raise RequestError(
                 f"its region, {region}, goes beyond residue {residues}, the last that is embedded"
@@ -119,7 +119,18 @@ def given(values: Sequence[str]) -> Regions | None:
         if reason := _objection(start, stop):
             raise ValueError(f"{word!r} is no region: {reason}")
         spans.append((start, stop))
-    return Regions(Region(tuple(spans))) if spans else None
+    return Regions(_region(spans)) if spans else None
+
+
+def _region(spans: Sequence[tuple[int, int]]) -> Region:
+    """The region of some spans: however it was written, it is written in one way."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if joined and start <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return Region(tuple(joined))
 
 
 def _objection(start: int, stop: int) -> str | None:

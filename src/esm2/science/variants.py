@@ -46,10 +46,12 @@ _LETTER_OF: dict[str, str] = dict(
 SEPARATORS = re.compile("[:,/;]")
 # HGVS writes the same residue again as "=".
 _SUBSTITUTION = re.compile(r"([A-Z](?:[a-z]{2})?)(-?[0-9]{1,9})([A-Z](?:[a-z]{2})?|=)")
+# A list of them, and what is predicted and not observed: p.[(Ala24Gly;Asp30Asn)].
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 _INDEL = re.compile(r"ins|del|dup|fs|ext|-$")
 _STOP = re.compile(r"\*|Ter")
 #: How tables name the row of the wild type itself: MaveDB and Enrich2.
-_WILD_TYPES = ("wt", "_wt", "p.=")
+_WILD_TYPES = ("wt", "_wt", "p.=", "p.(=)")
 
 # Faulty variants that a refusal names.
 _TOLD = 5
@@ -108,8 +110,8 @@ class Sites:
 def parse(text: str) -> Variant:
     """A variant as people write it.
 
-    `A24G`, `p.Ala24Gly`, several separated by `:`, `,`, `/` or `;` (also `p.[Ala24Gly;Asp30Asn]`),
-    white space around them; `WT`, `_wt` and `p.=` are the wild type.
+    `A24G`, `p.Ala24Gly`, predicted `p.(Ala24Gly)`, several separated by `:`, `,`, `/` or `;` (also
+    `p.[Ala24Gly;Asp30Asn]`), white space around them; `WT`, `_wt` and `p.=` are the wild type.
 
     Raises:
         InvalidVariant: it is no substitution of residues by residues, or has a position twice.
@@ -117,9 +119,7 @@ def parse(text: str) -> Variant:
     plain = text.strip()
     if plain.lower() in _WILD_TYPES:
         return Variant(text, ())
-    plain = plain.removeprefix("p.")
-    if plain.startswith("[") and plain.endswith("]"):
-        plain = plain[1:-1]
+    plain = _bare(plain)
     parts = [_substitution(part.strip(), text) for part in SEPARATORS.split(plain)]
     if len({part.position for part in parts}) < len(parts):
         raise InvalidVariant(text, "it has a position twice; write each position once")
@@ -127,7 +127,7 @@ def parse(text: str) -> Variant:
 
 
 def _substitution(part: str, text: str) -> Substitution:
-    found = _SUBSTITUTION.fullmatch(part.removeprefix("p."))
+    found = _SUBSTITUTION.fullmatch(_bare(part))
     if found is None:
         raise InvalidVariant(text, _why_not(part))
     wt, position, mt = found.groups()
@@ -140,6 +140,14 @@ def _substitution(part: str, text: str) -> Substitution:
             raise InvalidVariant(text, _why_not(part) if name == "Ter" else _no_residue(name))
         letters.append(letter)
     return Substitution(letters[0], int(position), letters[1])
+
+
+def _bare(text: str) -> str:
+    """What HGVS has in its brackets."""
+    text = text.removeprefix("p.")
+    while found := _BRACKETS.fullmatch(text):
+        text = found[1] or found[2] or ""
+    return text
 
 
 def _no_residue(name: str) -> str:

@@ -23,12 +23,22 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from esm2.errors import FileError, InvalidFasta
 from esm2.files.fasta import foreign, table
-from esm2.files.fasta.content import DAMAGE, STDIN, Position, is_table, opened, text, total_size
+from esm2.files.fasta.content import (
+    DAMAGE,
+    STDIN,
+    Position,
+    is_table,
+    opened,
+    readable_again,
+    text,
+    total_size,
+)
 from esm2.types import Record
 
 __all__ = ["STDIN", "Position", "read", "read_all", "upper"]
@@ -65,15 +75,22 @@ def read_all(
 ) -> Generator[Record, None, None]:
     """The records of several files, one file after the other.
 
+    Each has been looked at before the first record is given: a wrong name at the end costs nothing.
+
     Args:
         sources: as for `read`. Where there are several, each record knows its own.
         position: of all files together.
 
     Raises:
-        InvalidFasta, FileError: as `read`, when it comes to that file.
+        InvalidFasta, FileError, MissingExtra: as `read`; of what is wrong behind the first record
+            of a file, when it comes to that.
     """
     position = position or Position()
     position.total = total_size(sources)
+    for source in sources[1:]:
+        if source != STDIN and readable_again(source):
+            with closing(_read(source, Position())) as records:
+                next(records)
     for source in sources:
         for record in _read(source, position):
             yield replace(record, source=source) if len(sources) > 1 else record
@@ -86,7 +103,7 @@ def upper(records: Iterable[Record]) -> Iterator[Record]:
         yield replace(record, sequence=sequence)
 
 
-def _read(name: str, position: Position) -> Iterator[Record]:
+def _read(name: str, position: Position) -> Generator[Record, None, None]:
     with opened(name) as stream:
         if name != STDIN and is_table(stream):
             yield from table.records(name, position)

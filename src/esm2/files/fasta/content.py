@@ -69,6 +69,15 @@ def total_size(sources: Sequence[str | Path]) -> int:
     return sum(sizes)
 
 
+def readable_again(source: str) -> bool:
+    """Whether it can be looked at and read from its beginning afterwards: a pipe cannot."""
+    try:
+        mode = Path(source).stat().st_mode
+    except OSError:  # it is not there, which a look at it tells
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
 @contextmanager
 def opened(name: str) -> Iterator[BinaryIO]:
     """A file, or standard input.
