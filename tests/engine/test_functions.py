@@ -1,4 +1,4 @@
-"""The native library's GELU, as its header has it, against that of the C library, number by number."""
+"""The native library's GELU, as its header has it, against that of the C library."""
 
 from __future__ import annotations
 
