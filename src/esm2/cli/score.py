@@ -190,10 +190,12 @@ def _check_usage(
 def _offset(text: str) -> int | Literal["auto"]:
     if text == _AUTO:
         return _AUTO
+    from esm2.science.variants import checked_offset
+
     try:
-        return int(text)
+        return checked_offset(int(text))
     except ValueError:
-        message = f"{text!r} is neither a whole number nor auto"
+        message = f"{text[:20]!r} is neither auto nor a whole number that positions can have"
         raise typer.BadParameter(message, param_hint="--offset") from None
 
 
