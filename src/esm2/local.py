@@ -331,7 +331,8 @@ class Model(OneProcess):
         self.close()
 
     def _done(self, work: Work[Result]) -> Result:
-        return work.read(self._forward(work.requests()))
+        with self._in_use():  # also where there are none
+            return work.read(self._forward(work.requests()))
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

@@ -9,7 +9,8 @@ fails for good the others are cancelled, and the server drops what it has not be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -274,7 +275,8 @@ class AsyncClient:
         return self._about
 
     async def _info(self) -> wire.Info:
-        return wire.info_in(await self.send(wire.INFO), self._connection.url)
+        with self._telling_where_the_token_goes():
+            return wire.info_in(await self.send(wire.INFO), self._connection.url)
 
     async def _limits_anew(self) -> wire.Limits:
         """What the server accepts now; whether its model is still the same, its replies tell."""
@@ -285,12 +287,18 @@ class AsyncClient:
 
     async def _arrays(self, call: wire.Call, decided: Decided, first: int = 0) -> dict[str, Float]:
         """The arrays of the reply to a call, as `wire.arrays_in`."""
-        try:
+        with self._telling_where_the_token_goes():
             return wire.arrays_in(await self.send(call), decided, first)
+
+    @contextmanager
+    def _telling_where_the_token_goes(self) -> Iterator[None]:
+        """The server speaks of a header, which nobody writes who uses this client."""
+        try:
+            yield
         except Unauthenticated as error:
             if not self._anonymous:
                 raise
-            raise Unauthenticated(f"{error} (in Python: the argument token)") from error
+            raise Unauthenticated(f"{error} (here: the argument token)") from error
 
     async def _arrays_of_one(self, call: wire.Call, decided: Decided) -> dict[str, Float]:
         """The same of a call about one sequence, whose faults need no place."""
