@@ -110,7 +110,8 @@ class TokenStore:
         """
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown:
-            raise SettingsError(f"no scope is called {unknown[0]!r}; there are {', '.join(SCOPES)}, all")
+            there_are = ", ".join((*SCOPES, "all"))
+            raise SettingsError(f"no scope is called {unknown[0]!r}; there are {there_are}")
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise SettingsError("a token needs a name of 1 to 200 printable characters")
         secret = new_secret()
@@ -237,9 +238,9 @@ class TokenStore:
 
 def _hang_up(connection: Any) -> None:
     """Whoever waits for its answer is told at once that there is none."""
-    with suppress(OSError, connection.OperationalError):  # it is closed
-        with socket.socket(fileno=os.dup(connection.fileno())) as own:
-            own.shutdown(socket.SHUT_RDWR)
+    closed = suppress(OSError, connection.OperationalError)
+    with closed, socket.socket(fileno=os.dup(connection.fileno())) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _naive(when: datetime | None) -> datetime | None:
