@@ -193,10 +193,14 @@ def _offset(text: str) -> int | Literal["auto"]:
     from esm2.science.variants import checked_offset
 
     try:
-        return checked_offset(int(text))
+        number = int(text)
     except ValueError:
-        message = f"{text[:20]!r} is neither auto nor a whole number that positions can have"
+        message = f"{text[:20]!r} is neither a whole number nor auto"
         raise typer.BadParameter(message, param_hint="--offset") from None
+    try:
+        return checked_offset(number)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--offset") from None
 
 
 def _given(
