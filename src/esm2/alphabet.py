@@ -154,13 +154,13 @@ def tokenize_all(
     return tokenized
 
 
-def tokenize_one(sequence: str) -> NDArray[np.uint8]:
-    """As `tokenize_all`, of one sequence without masks.
+def tokenize_one(sequence: str, *, masks: Masks = "none") -> NDArray[np.uint8]:
+    """As `tokenize_all`, of one sequence.
 
     Raises:
         RequestError: it cannot be used.
     """
-    tokens = tokenize(sequence, masks="none")
+    tokens = tokenize(sequence, masks=masks)
     tell([sequence])
     return tokens
 

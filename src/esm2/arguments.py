@@ -5,6 +5,7 @@
     include               names of outputs
     layers and pool       Embedding: what embed is to compute, and the shape of what it returns
     layers and heads      Maps: the same of attention_maps
+    top_k, offset, ...    a whole number, numpy's too
 
 What could be meant in two ways is a TypeError that says what to pass instead: one str (or each of
 its letters?), a mapping (its names or its values?), a set (in which order?).
@@ -17,7 +18,8 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, get_args
+from numbers import Real
+from typing import Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 
@@ -27,8 +29,8 @@ from esm2.errors import RequestError
 from esm2.types import KINDS, Float, OutputName, Want
 
 Pool = Literal["mean", "max", "min", "bos"]
-Layers = int | Iterable[int]
-Heads = int | Iterable[int] | None
+Layers = SupportsIndex | Iterable[SupportsIndex]
+Heads = Layers | None
 
 
 def texts(values: object, name: str) -> list[str]:
@@ -202,18 +204,61 @@ class Maps:
         return maps.reshape(len(self.layers), len(self.heads), *maps.shape[1:])
 
 
+def whole(value: object, name: str, advice: str = "pass a whole number") -> int:
+    """A whole number, Python's or numpy's, as Python's.
+
+    Raises:
+        TypeError: it is none; a bool and 1.0 are none either.
+    """
+    if isinstance(value, bool):
+        raise TypeError(f"{name} is a bool; {advice}")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # it raises for what is none
+    except TypeError:
+        raise TypeError(f"{name} is {_kind(value)}; {advice}") from None
+
+
+def seconds(value: object, name: str) -> float:
+    """A time, 0 or more.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is below 0, or not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {_kind(value)}; pass a number of seconds")
+    if not float(value) >= 0:
+        raise ValueError(f"{name} is {value}; pass 0 seconds or more")
+    return float(value)
+
+
+def text(value: object, name: str, advice: str) -> str:
+    """One str; what else there is, which may be a secret, is not shown.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {_kind(value)}; {advice}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
 def _numbers(asked: Layers, name: str, resolve: Callable[[int], int]) -> tuple[int, ...]:
     """One whole number or several, each resolved."""
     if isinstance(asked, int) or not isinstance(asked, Iterable):
-        return (resolve(_whole(asked, name)),)
+        return (resolve(whole(asked, name)),)
     if isinstance(asked, str):
         raise TypeError(f"{name} is {asked[:20]!r}; pass a whole number or a list of them")
     if getattr(asked, "ndim", 1) == 0:  # a whole number of numpy's
-        return (resolve(_whole(asked, name)),)
+        return (resolve(whole(asked, name)),)
     listed = _in_order(asked, name, "whole numbers")
     if not listed:
         raise ValueError(f"{name} is empty; ask for at least one")
-    return tuple(resolve(_whole(each, f"{name}[{i}]")) for i, each in enumerate(listed))
+    return tuple(resolve(whole(each, f"{name}[{i}]")) for i, each in enumerate(listed))
 
 
 def _in_order(values: object, name: str, of: str) -> list[Any]:
@@ -233,19 +278,6 @@ def _in_order(values: object, name: str, of: str) -> list[Any]:
             f" {of}"
         )
     return list(values)
-
-
-def _whole(value: object, name: str) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{name} is a bool; pass a whole number")
-    try:
-        return operator.index(value)  # type: ignore[arg-type]  # it raises for what is none
-    except TypeError:
-        raise TypeError(f"{name} is {_kind(value)}; pass a whole number") from None
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
 
 
 def _advice(value: object, name: str) -> str:

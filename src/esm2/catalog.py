@@ -249,4 +249,5 @@ def canonical(name: str, others: Iterable[str] = ()) -> str:
     names = [*own, *_BY_SPELLING]
     close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
     nearest = [own[c] if c in own else _BY_SPELLING[c].slug for c in close]
-    raise UnknownModel(name, list(dict.fromkeys(nearest)), [*own.values(), *SLUGS])
+    known = dict.fromkeys((*own.values(), *SLUGS))
+    raise UnknownModel(name, list(dict.fromkeys(nearest)), list(known))

@@ -5,10 +5,12 @@ SLUG[=PATH] ──parse_spec──> Spec ──Load()──> Engine       here, 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,15 +46,18 @@ def parse_spec(text: str) -> Spec:
 
     Raises:
         UnknownModel: a slug without a path that nobody knows.
+        CheckpointError: a path alone, where nothing is.
         SettingsError: not of that form, a path alone, or esm2-demo with another checkpoint.
     """
+    if _is_path(text):
+        if not _exists(text):
+            raise CheckpointError(text, "no such file or directory")
+        raise SettingsError(
+            f"{text!r} is a path; spell it SLUG=PATH, with a name of your choice, as in"
+            f" my-model={text}"
+        )
     name, given, path = text.partition("=")
     if not given:
-        if find(name) is None and (name.startswith(("/", ".", "~")) or Path(name).exists()):
-            raise SettingsError(
-                f"{name!r} is a path; spell it SLUG=PATH, with a name of your choice, as in"
-                f" my-model={name}"
-            )
         return Spec(canonical(name), None)
     if not path or not name.strip():
         raise SettingsError(f"{text!r} is not SLUG or SLUG=PATH", "model")
@@ -94,18 +99,46 @@ def custom_spec(name: str, path: Path) -> Spec:
         raise SettingsError(
             f"{DEMO_SLUG} is the checkpoint inside the package; use another slug", "model"
         )
-    return Spec(slug, path.expanduser())
+    return Spec(slug, _expanded(path))
 
 
 def spec(name: str | Path) -> Spec:
-    """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name."""
-    if isinstance(name, str):
-        known = name.lower() == DEMO_SLUG or find(name) is not None
-        if known or not Path(name).exists():
-            return parse_spec(name)
-    path = Path(name).absolute()
+    """`SLUG`, `SLUG=PATH`, or a bare path, which answers under its own name.
+
+    Raises:
+        TypeError: it is neither a str nor a path.
+        UnknownModel, SettingsError: as `parse_spec`.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(
+            f"name is {type(name).__name__}; pass the name of a model, such as 'esm2-650m', or the"
+            " path of a checkpoint"
+        )
+    if isinstance(name, str) and not _is_path(name):
+        return parse_spec(name)
+    path = _expanded(name).absolute()
     own = path.name if path.is_dir() else path.stem
     return custom_spec(re.sub("[^a-z0-9._-]+", "-", own.lower()).strip("-._") or "model", path)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can only be a path; one of a known model, or of nothing at all, is none."""
+    if not name.strip() or name.strip().lower() == DEMO_SLUG or find(name) is not None:
+        return False
+    return name.startswith(("/", ".", "~")) or _exists(name)
+
+
+def _exists(path: str) -> bool:
+    # pathlib raises for what can be no path at all, such as a whole protein.
+    return os.path.exists(_expanded(path))  # noqa: PTH110
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """With the home directory for ~; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
@@ -115,6 +148,7 @@ def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
 
     Raises:
         HubError: they are not here and could not be fetched, or a file is not the published one.
+        MissingExtra: nothing here could compute with what would be fetched.
     """
     if spec.path is not None:
         return spec.path
@@ -125,6 +159,8 @@ def checkpoint_path(spec: Spec, on_fetch: Callable[[str], None]) -> Path:
     if found := hub.locate(checkpoint):
         hub.refuse_changed(checkpoint, found)
         return found
+    if find_spec("torch") is None:
+        raise MissingExtra("torch", "torch")
     on_fetch(f"{spec.slug} is not on this machine: fetching {checkpoint.repo}")
     return hub.fetch(checkpoint, on_fetch, mend=False)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self, TypeVar, overload
 
@@ -27,7 +27,7 @@ from esm2.alphabet import AMINO_ACID_COLUMNS, Masks, tokenize, tokenize_all, tok
 from esm2.arguments import Embedding, Heads, Layers, Maps, Pool, check_one_of, encoding, texts
 from esm2.bar import bar
 from esm2.budget import MemoryModel, free_bytes
-from esm2.errors import RequestError
+from esm2.errors import RequestError, ShuttingDown
 from esm2.oneprocess import OneProcess
 from esm2.science import marginals
 from esm2.science.marginals import Scan, ScanStrategy, Strategy, Work
@@ -202,12 +202,12 @@ class Model(OneProcess):
             DoesNotFit: there is no room for so many.
             RequestError: the sequence cannot be used.
         """
-        self._check_open()
-        asked = Maps.asked(layers, heads, self.decided.shape)
-        tokens = tokenize(sequence)
-        memory = MemoryModel(self.decided.shape, self.decided.threads)
-        memory.check(asked.want, len(tokens) - 2, free_bytes(), len(tokens) - 2)
-        return asked.of(self._submit(ForwardRequest(tokens, asked.want)).result())
+        with self._in_use():
+            asked = Maps.asked(layers, heads, self.decided.shape)
+            tokens = tokenize_one(sequence, masks="any")
+            memory = MemoryModel(self.decided.shape, self.decided.threads)
+            memory.check(asked.want, len(tokens) - 2, free_bytes(), len(tokens) - 2)
+            return asked.of(self._submit(ForwardRequest(tokens, asked.want)).result())
 
     def logits(self, sequences: Iterable[str]) -> list[Float]:
         """Raw logits, float32 (L, 20) of each; as `encode`, and `<mask>` is allowed."""
@@ -331,34 +331,45 @@ class Model(OneProcess):
         self.close()
 
     def _done(self, work: Work[Result]) -> Result:
-        return work.read(self._forward(work.requests()))
+        with self._in_use():  # also where there are none
+            return work.read(self._forward(work.requests()))
 
-    def _check_open(self) -> None:
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Refuse a closed model, and one that another thread closes meanwhile, in the same words.
+
+        Raises:
+            ValueError: it is closed.
+        """
         self._refuse_elsewhere()
-        if self._closed:
-            raise ValueError("the model is closed")
+        try:
+            if self._closed:
+                raise ShuttingDown
+            yield
+        except ShuttingDown:  # of the batcher: nothing else closes it
+            raise ValueError("the model is closed") from None
 
     def _forward(self, requests: Iterable[ForwardRequest]) -> Iterator[Outputs]:
-        self._check_open()
-        self.decided.check(Want(logits=True))  # scores are made of nothing else
-        in_flight = _PACKS_IN_FLIGHT * self.decided.pack_tokens
-        return stream.run(requests, self._submit, in_flight_tokens=in_flight)
+        with self._in_use():
+            self.decided.check(Want(logits=True))  # scores are made of nothing else
+            in_flight = _PACKS_IN_FLIGHT * self.decided.pack_tokens
+            yield from stream.run(requests, self._submit, in_flight_tokens=in_flight)
 
     def _run(
         self, sequences: Iterable[str], want: Want, masks: Masks, *, progress: bool = False
     ) -> Iterator[Outputs]:
-        self._check_open()
-        self.decided.check(want)
-        given = tokenize_all(sequences, masks=masks)  # nothing is computed if any is faulty
-        records = (Record(str(i), "", sequence, i + 1) for i, (sequence, _) in enumerate(given))
-        done = bulk.embed(
-            records,
-            want,
-            self._submit,
-            max_residues=sys.maxsize,
-            in_flight_tokens=_PACKS_IN_FLIGHT * self.decided.pack_tokens,
-        )
-        with bar(len(given), progress) as advance:
+        with self._in_use(), ExitStack() as stack:
+            self.decided.check(want)
+            given = tokenize_all(sequences, masks=masks)  # nothing is computed if any is faulty
+            records = (Record(str(i), "", sequence, i + 1) for i, (sequence, _) in enumerate(given))
+            done = bulk.embed(
+                records,
+                want,
+                self._submit,
+                max_residues=sys.maxsize,
+                in_flight_tokens=_PACKS_IN_FLIGHT * self.decided.pack_tokens,
+            )
+            advance = stack.enter_context(bar(len(given), progress))
             for each in done:
                 if isinstance(each.result, RequestError):
                     raise each.result

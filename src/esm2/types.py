@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,10 +180,11 @@ class ByLayer(Mapping[int, Float]):
         self._layers = layers
 
     def __getitem__(self, layer: int) -> Float:
-        found = self._arrays.get(layer + self._layers + 1 if layer < 0 else layer)
+        from_end = isinstance(layer, SupportsIndex) and layer < 0
+        found = self._arrays.get(layer + self._layers + 1 if from_end else layer)
         if found is None:
             there = ", ".join(map(str, self._arrays)) or "none"
-            raise KeyError(f"layer {layer} was not asked for; there are: {there}")
+            raise KeyError(f"layer {layer!r} was not asked for; there are: {there}")
         return found
 
     def __iter__(self) -> Iterator[int]:

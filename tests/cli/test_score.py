@@ -278,6 +278,7 @@ def test_what_cannot_be_done_is_one_sentence_and_status_1(score, arguments, mess
         (["--variants", "-", "--wt", "-"], "--wt: standard input (-) can be read once"),
         (["--sequence", "MK", "M1K", "--spearman", "s"], "--spearman"),
         (["--sequence", "MK", "M1K", "--offset", "x"], "neither a whole number nor auto"),
+        (["--sequence", "MK", "M1K", "--offset", "9" * 30], "it is at most 1000000000 either way"),
         (["--sequence", "MK", "M1K", "--strategy", "wt"], "--strategy"),
         (["--sequence", "MK", "M1K", "-o", "y.txt"], "no ending that is known here"),
         (["--variants", "x.csv", "-o", "y.tsv"], "the input is a .csv; write a .csv"),

@@ -161,6 +161,7 @@ def test_an_array_is_found_under_the_layer_that_was_asked_for_from_either_end():
     assert 5 not in mean
     assert mean.get(-2) is None
     assert list(mean) == [6, 0]
-    for absent in (5, -2, 7, -8):
-        with pytest.raises(KeyError, match=f"layer {absent} was not asked for; there are: 6, 0"):
+    assert mean[np.int64(-1)] is mean[6]
+    for absent in (5, -2, 7, -8, "6", None, 1.5):
+        with pytest.raises(KeyError, match=f"layer {absent!r} was not asked for; there are: 6, 0"):
             mean[absent]

@@ -43,6 +43,11 @@ def test_a_row_is_what_a_residue_pays_to_residues_and_the_means_follow_from_maps
     assert ((means - without_ends > -1e-5) & (means - without_ends < 2 / (L + 2) + 1e-5)).all()
 
 
+def test_a_program_is_told_of_what_is_hardly_a_protein(model, caplog):
+    model.attention_maps("ACGTACGTAC<mask>T", heads=0)
+    assert caplog.messages == ["esm2: sequences[0]: it looks like DNA or RNA"]
+
+
 def test_masks_are_allowed(model):
     assert model.attention_maps("MK<mask>A", heads=0).shape == (1, 1, 4, 4)
 

@@ -29,6 +29,6 @@ def test_a_loop_that_ends_while_connections_are_made_leaves_nothing_unawaited(ad
             threading.Event().wait(pause * 1e-4)  # each time at another moment of theirs
             for future in futures:
                 future.cancel()
-            background.close(client.aclose())
+            background.close(client.aclose)
             del futures
             gc.collect()

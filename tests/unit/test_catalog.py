@@ -61,6 +61,13 @@ def test_a_name_that_resembles_nothing_is_answered_with_all_that_are_known():
     assert all(slug in str(caught.value) for slug in (DEMO_SLUG, "my-enzyme", *SLUGS))
 
 
+def test_every_known_name_is_told_once():
+    with pytest.raises(UnknownModel) as caught:
+        canonical("qqqqqq", others=[DEMO_SLUG, SLUGS[0], "my-enzyme"])
+    known = str(caught.value).partition("known: ")[2].split(", ")
+    assert sorted(known) == sorted([DEMO_SLUG, "my-enzyme", *SLUGS])
+
+
 def test_a_slug_of_ones_own_is_found_in_any_case_and_echoed_as_it_was_given():
     assert canonical("my-ENZYME", others=["My-Enzyme"]) == "My-Enzyme"
     assert find("my-enzyme") is None

@@ -78,7 +78,7 @@ def test_the_token_is_shown_as_biolms_clients_show_it():
 
 def test_batches_hold_at_most_max_items_neighbours_in_order():
     proteins = checked(["M" * n for n in range(1, 9)], "none", LIMITS)
-    made = list(batches(proteins, {}, LIMITS))
+    made = list(batches(proteins, {}, lambda: LIMITS))
     assert [batch.first for batch in made] == [0, 3, 6]
     assert [len(batch.proteins) for batch in made] == [3, 3, 2]
     assert [s for batch in made for s in batch.sequences] == ["M" * n for n in range(1, 9)]
@@ -89,7 +89,7 @@ def test_no_body_is_larger_than_the_server_takes(room):
     limits = Limits(max_items=100, max_residues=50, max_body_bytes=room)
     params = wire.params_of(Want(layers=(0, 1, 2), mean=True, bos=True))
     proteins = checked(["M" * (1 + n * 7 % 50) for n in range(60)], "none", limits)
-    made = list(batches(proteins, params, limits))
+    made = list(batches(proteins, params, lambda: limits))
     sizes = [
         len(gzip.decompress(call.body)) if "Content-Encoding" in call.headers else len(call.body)
         for call in (wire.asking("x", "encode", batch.sequences, params) for batch in made)
@@ -101,7 +101,7 @@ def test_no_body_is_larger_than_the_server_takes(room):
 
 def test_a_sequence_that_is_too_large_for_a_body_travels_alone():
     limits = Limits(max_items=8, max_residues=9000, max_body_bytes=1024)
-    made = batches(checked(["M", "M" * 5000, "M"], "none", limits), {}, limits)
+    made = batches(checked(["M", "M" * 5000, "M"], "none", limits), {}, lambda: limits)
     assert [len(batch.proteins) for batch in made] == [1, 1, 1]
 
 

@@ -220,6 +220,12 @@ def test_a_message_says_what_to_do(name, advice):
     assert advice in str(make(name))
 
 
+def test_where_one_package_is_enough_no_other_is_named():
+    for package, extra in (("huggingface_hub", "torch"), ("sqlalchemy", "server")):
+        said = str(errors.MissingExtra(package, extra, alone=True))
+        assert re.fullmatch(rf"this needs {package}: pip install '{package[:7]}[^' ]+'", said)
+
+
 def test_a_residue_is_counted_from_one_for_people_and_from_zero_for_programs():
     error = errors.InvalidSequence(2, "J")
     assert error.position == 2

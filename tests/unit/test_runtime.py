@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from esm2.errors import (
     ShuttingDown,
     UnknownModel,
 )
-from esm2.loading import DEMO_DIRECTORY, Spec, checkpoint_path, parse_spec
+from esm2.loading import DEMO_DIRECTORY, Load, Spec, checkpoint_path, parse_spec, spec
 from esm2.runtime import Runtime, open_model, open_runtime
 from esm2.service import Service
 from esm2.settings import Settings
@@ -82,8 +83,35 @@ def test_a_model_is_a_name_or_a_name_and_a_path(text, slug, path):
     assert parse_spec(text) == Spec(slug, None if path is None else Path(path))
 
 
-def test_a_path_may_begin_at_home():
-    assert parse_spec("mine=~/a").path == Path.home() / "a"
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").mkdir()
+    assert parse_spec("mine=~/a").path == tmp_path / "a"
+    for bare in ("~/a", Path("~/a")):
+        assert spec(bare) == Spec("a", tmp_path / "a")
+    with pytest.raises(SettingsError, match="'~/a' is a path; spell it SLUG=PATH"):
+        parse_spec("~/a")
+
+
+@pytest.mark.parametrize("text", ["/nowhere/at/all", "./nowhere", "~/nowhere", "/run=7/nowhere"])
+def test_a_path_where_nothing_is_is_told_as_that(text):
+    with pytest.raises(CheckpointError, match=f"^{text}: no such file or directory$"):
+        parse_spec(text)
+    with pytest.raises(CheckpointError, match=r"nowhere.*: no such file or directory$"):
+        Load(spec(text), "cpu", "auto", 1024)()
+
+
+@pytest.mark.parametrize("text", ["", "  ", "M" * 5000])
+def test_what_names_nothing_is_not_the_directory_that_one_is_in(text):
+    for read in (parse_spec, spec):
+        with pytest.raises(UnknownModel):
+            read(text)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"/a/b"])
+def test_what_is_neither_text_nor_a_path_is_told_what_to_be(wrong):
+    with pytest.raises(TypeError, match=f"^name is {type(wrong).__name__}; pass the name of a"):
+        spec(wrong)
 
 
 def test_a_name_that_nobody_knows_is_refused_with_the_nearest():
@@ -118,6 +146,20 @@ def test_the_weights_of_the_demo_are_inside_the_package():
     path = checkpoint_path(parse_spec(DEMO_SLUG), not_called)
     assert path == DEMO_DIRECTORY
     assert (path / "model.safetensors").stat().st_size <= 6_000_000
+
+
+def test_nothing_is_fetched_where_nothing_could_compute_with_it(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from esm2.errors import MissingExtra\n"
+        "from esm2.loading import checkpoint_path, spec\n"
+        "try: checkpoint_path(spec('esm2-8m'), print)\n"
+        "except MissingExtra as error: print(error)"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert re.fullmatch("this needs torch: pip install .*'torch>=2.6'\n", done.stdout)
 
 
 def test_a_path_is_taken_as_it_is_and_nothing_is_fetched():

@@ -10,6 +10,7 @@ from scipy import stats
 from esm2.alphabet import AMINO_ACID_COLUMNS, tokenize
 from esm2.science.marginals import Scan
 from esm2.science.scoring import (
+    check_top_k,
     conservation,
     entropy,
     log_prob,
@@ -135,6 +136,36 @@ def test_log_softmax_is_torchs_over_the_last_axis():
 def test_perplexity_is_1_where_all_is_certain_and_the_number_of_choices_where_nothing_is():
     assert pseudo_perplexity(0.0, 10) == 1.0
     assert pseudo_perplexity(-10 * np.log(33), 10) == pytest.approx(33)
+
+
+def test_perplexities_of_several_are_those_of_each():
+    sequences, pll = ["MKT", "GGSK"], np.array([-3.5, -9.25])
+    several = pseudo_perplexity(pll, map(len, sequences))
+    assert several.tolist() == [pseudo_perplexity(-3.5, 3), pseudo_perplexity(-9.25, 4)]
+    for lengths in (3, [3], [3, 4, 5]):
+        with pytest.raises(ValueError, match=r"pll has 2 and residues [13]; give as many of each"):
+            pseudo_perplexity(pll, lengths)
+
+
+@pytest.mark.parametrize("top_k", [1, 20, np.int64(3)])
+def test_guesses_may_be_1_to_20(top_k):
+    check_top_k(top_k)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "error", "told"),
+    [
+        (0, ValueError, "top_k is 0; there are 20"),
+        (21, ValueError, "top_k is 21"),
+        ("5", TypeError, "top_k is str; pass a whole number"),
+        (1.0, TypeError, "top_k is float"),
+        (None, TypeError, "top_k is NoneType"),
+        (True, TypeError, "top_k is a bool"),
+    ],
+)
+def test_what_is_no_number_of_guesses_is_told_what_to_be(top_k, error, told):
+    with pytest.raises(error, match=f"^{told}"):
+        check_top_k(top_k)
 
 
 def test_entropy_and_conservation_go_from_certain_to_any_of_twenty():

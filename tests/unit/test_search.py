@@ -110,6 +110,26 @@ def test_what_cannot_be_compared_is_a_mistake_of_the_program(message, arguments)
         nearest(**{"queries": vectors(2), "targets": vectors(4), "k": 1} | arguments)
 
 
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("queries are a list; pass a numpy array", {"queries": vectors(2).tolist()}),
+        ("targets are a list; pass a numpy array", {"targets": vectors(4).tolist()}),
+        ("queries are of dtype <U", {"queries": vectors(2).astype(str)}),
+        ("k is str; pass a whole number", {"k": "1"}),
+        ("k is float; pass a whole number", {"k": 1.0}),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_told_what_to_be(message, arguments):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        nearest(**{"queries": vectors(2), "targets": vectors(4), "k": 1} | arguments)
+
+
+def test_none_of_the_nearest_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="k is 0; ask for at least one"):
+        Nearest(vectors(2), 0, "cosine")
+
+
 def test_a_vector_of_zeros_has_a_distance():
     indices, values = nearest(np.zeros((1, 2)), np.array([[3.0, 4.0], [0, 0]]), 2, "euclidean")
     assert (indices.tolist(), values.tolist()) == ([[1, 0]], [[0.0, 5.0]])

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -388,3 +390,11 @@ def test_the_default_file_is_below_home():
     from esm2.cli.token import _own
 
     assert _own() == f"sqlite:///{Path.home()}/.local/share/esm2/tokens.db"
+
+
+def test_nothing_is_listed_where_nothing_can_be_read():
+    code = "import sys; sys.modules['sqlalchemy'] = None; import esm2.cli; esm2.cli.main()"
+    command = [sys.executable, "-c", code, "token", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this needs sqlalchemy: pip install 'sqlalchemy" in done.stderr

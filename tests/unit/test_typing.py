@@ -8,9 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
+import numpy as np
+
 import esm2
 from esm2.client import AsyncClient, Client
 from esm2.local import Model
+from esm2.science.scoring import pseudo_perplexity
 from esm2.types import Float
 
 def fine(m: Model, c: Client, residues: bool) -> None:
@@ -23,6 +26,11 @@ def fine(m: Model, c: Client, residues: bool) -> None:
         array.shape
     either: Float | list[Float] = m.embed(["MKT"], pool=None if residues else "mean")
     m.encode(["MKT"])[0].mean[-1].shape
+    m.embed(["MKT"], layers=np.int64(2)).shape
+    m.attention_maps("MKT", [np.int64(1), 2], np.arange(2)).shape
+    c.score_variants("MKT", ["M1A"], offset=np.int64(0)).shape
+    pseudo_perplexity(m.pll(["MKT", "GG"]), map(len, ["MKT", "GG"])).shape
+    pseudo_perplexity(-3.5, 3).hex()
 
 async def also(a: AsyncClient) -> None:
     (await a.embed(["MKT"])).shape

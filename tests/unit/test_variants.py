@@ -6,6 +6,7 @@ import csv
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,7 +157,24 @@ def test_no_variants_have_no_sites():
     ("offset", "variant"), [(0, "M1K"), (23, "M24K"), (-1, "M0K"), (-9, "M-8K")]
 )
 def test_the_offset_is_subtracted_from_positions(offset, variant):
-    assert place([variant], tokenize("MKTA"), offset).index.tolist() == [0]
+    for own in (offset, np.int64(offset)):
+        assert place([variant], tokenize("MKTA"), own).index.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("offset", "error", "told"),
+    [
+        (5.0, TypeError, "offset is float; pass a whole number or 'auto'"),
+        (None, TypeError, "offset is NoneType"),
+        (True, TypeError, "offset is a bool"),
+        ("Auto", ValueError, "offset is 'Auto'; pass a whole number or 'auto'"),
+        ("5", ValueError, "offset is '5'"),
+        (10**30, ValueError, "offset is 1000000000.*; it is at most 1000000000 either way"),
+    ],
+)
+def test_what_is_no_offset_is_told_what_to_be(offset, error, told):
+    with pytest.raises(error, match=f"^{told}"):
+        place(["M1K"], tokenize("MKTA"), offset)
 
 
 def test_variants_that_do_not_match_are_named_at_their_places():

@@ -86,6 +86,23 @@ def test_what_is_no_list_of_sequences_is_refused(server, wrong):
         ESM2_8M(url=server.url).encode(wrong)
 
 
+def test_numbers_of_numpy_may_be_params(server):
+    model, asked = ESM2_8M(url=server.url), {"include": ["mean"], "repr_layers": [0, 1]}
+    for layers in (np.array([0, 1]), [np.int64(0), np.int32(1)]):
+        assert model.encode("MKT", asked | {"repr_layers": layers}) == model.encode("MKT", asked)
+    with pytest.raises(TypeError, match="there is a set in params, which JSON has no form for"):
+        model.encode("MKT", {"include": {"mean"}})
+
+
+@pytest.mark.parametrize(
+    ("threads", "error", "told"),
+    [(-1, ValueError, "is -1; at least one is needed"), ("x", TypeError, "is str; pass a whole")],
+)
+def test_requests_at_once_are_a_number_of_them(threads, error, told):
+    with pytest.raises(error, match=f"^multiprocess_threads {told}"):
+        ESM2_8M(threads)
+
+
 def test_params_that_biolmai_would_drop_without_a_word_are_refused(server):
     with pytest.raises(TypeError, match="params is list, not a dict"):
         ESM2_8M(url=server.url).encode("MKT", params=["mean"])

@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 import pytest
 
 from esm2.client import Client
-from esm2.errors import ServerUnreachable
+from esm2.errors import ServerUnreachable, UnexpectedReply
 from tests.wire.server import PATIENCE, Server, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
@@ -226,7 +226,10 @@ def test_pages_and_our_client_are_answered_through_a_proxy_with_a_certificate(
         answer, _ = proxied.ask("POST", f"/esm2{PATH}", BODY, Origin="https://evil.example")
         assert answer.status == 403
         url = f"https://localhost:{proxied.port}/esm2"
-        with Client(url) as client, pytest.raises(ServerUnreachable, match="CERTIFICATE"):
+        with Client(url) as client, pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"):
+            client.embed([PROTEIN])
+        plain = url.replace("https:", "http:")
+        with Client(plain) as client, pytest.raises(UnexpectedReply, match="write https://"):
             client.embed([PROTEIN])
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
         with Client(url) as client:

@@ -11,7 +11,7 @@ import pytest
 
 from esm2.alphabet import AMINO_ACIDS
 from esm2.client import AsyncClient, Client
-from esm2.errors import InvalidRequest, TooMuchWork
+from esm2.errors import MaskNotAllowed, TooMuchWork
 from tests.near import assert_scores
 from tests.wire.dialects import NPZ, PROTEIN, V3
 from tests.wire.server import serving
@@ -118,7 +118,7 @@ def test_the_clients_pll_is_the_models_in_order(client, server, model):
 
 
 def test_what_cannot_be_scanned_is_refused_before_anything_is_sent(client):
-    with pytest.raises(InvalidRequest, match=r"sequences\[0\]"):
+    with pytest.raises(MaskNotAllowed, match="residue 3 is <mask>"):
         client.scan("MK<mask>")
     with pytest.raises(ValueError, match="strategy is 'pppl'; use one of masked-marginals"):
         client.scan("MKT", "pppl")

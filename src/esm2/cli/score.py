@@ -198,11 +198,17 @@ def _check_usage(
 def _offset(text: str) -> int | Literal["auto"]:
     if text == _AUTO:
         return _AUTO
+    from esm2.science.variants import checked_offset
+
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
-        message = f"{text!r} is neither a whole number nor auto"
+        message = f"{text[:20]!r} is neither a whole number nor auto"
         raise typer.BadParameter(message, param_hint="--offset") from None
+    try:
+        return checked_offset(number)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--offset") from None
 
 
 def _given(

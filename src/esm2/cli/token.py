@@ -68,9 +68,10 @@ def list_tokens(database: Database = None) -> None:
     """List the tokens, tab-separated: what they are good for, until when, when last used."""
     from esm2.tokens import now
 
+    tokens = list(_open(database)[0].all())
     columns = ("id", "name", "begins", "scopes", "residues/min", "created", "expires", "used")
     print("\t".join((*columns, "state")))
-    for token in _open(database)[0].all():
+    for token in tokens:
         cells = (
             str(token.id),
             token.name,
@@ -98,7 +99,7 @@ def _open(url: str | None) -> tuple[TokenStore, str]:
     try:
         from esm2.tokens.store import TokenStore
     except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "sqlalchemy", "server") from error
+        raise MissingExtra(error.name or "sqlalchemy", "server", alone=True) from error
     url = settings.token_database(url) or _own()
     shown = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:...@", url)
     return TokenStore(url), shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from esm2.arguments import text
 from esm2.errors import SettingsError
 from esm2.hosts import is_loopback
 
@@ -12,8 +13,10 @@ def address(url: str) -> str:
     """The address without a final slash; it may have a path, where a proxy puts the server.
 
     Raises:
+        TypeError: it is no str.
         SettingsError: it is none, or holds more than an address.
     """
+    text(url, "url", "pass one str, like 'http://127.0.0.1:8000'")
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

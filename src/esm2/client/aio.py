@@ -9,24 +9,33 @@ fails for good the others are cancelled, and the server drops what it has not be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 import numpy as np
 
-from esm2.alphabet import MASK, Masks, letters, residue_tokens, tokenize
-from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, texts
+from esm2.alphabet import MASK, Masks, letters, residue_tokens, tokenize, tokenize_one
+from esm2.arguments import Embedding, Layers, Pool, check_one_of, encoding, text, texts
 from esm2.bar import bar
 from esm2.client import wire
-from esm2.client.batches import Batch, batches, checked
+from esm2.client.batches import Batch, Protein, batches, checked
 from esm2.client.connection import Connection
 from esm2.client.refusals import of_its_only_item
 from esm2.client.retry import Retry
-from esm2.errors import InvalidRequest
+from esm2.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    RequestError,
+    SequenceTooLong,
+    TooManyItems,
+    Unauthenticated,
+)
 from esm2.science.marginals import Scan, ScanStrategy, Strategy
 from esm2.science.scoring import Double, Guess, check_top_k, guesses
+from esm2.science.variants import Offset, place
 from esm2.types import (
     Decided,
     Encoded,
@@ -38,6 +47,9 @@ from esm2.types import (
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+# What a server says to a request of a size that it accepted before it was started anew.
+_TOO_MUCH_NOW = (TooManyItems.code, BodyTooLarge.code)
 
 
 class AsyncClient:
@@ -58,7 +70,8 @@ class AsyncClient:
         retry: Retry | None = None,
     ) -> None:
         self._connection = Connection(url, token, timeout, connections, retry)
-        self._model = model
+        self._model = None if model is None else text(model, "model", "pass its name as one str")
+        self._anonymous = token is None
         self._connections = connections
         self._about: tuple[Decided, wire.Limits] | None = None
 
@@ -151,7 +164,10 @@ class AsyncClient:
         """As `Client.fill_mask`."""
         check_top_k(top_k)
         tokens = tokenize(sequence, masks="some")
-        (logits,) = await self.predict([sequence])
+        try:
+            (logits,) = await self.predict([sequence])
+        except InvalidRequest as error:
+            raise of_its_only_item(error) from error
         return guesses(logits[residue_tokens(tokens) == MASK], tokens, top_k)
 
     async def log_prob(self, sequences: Iterable[str]) -> Float:
@@ -164,25 +180,27 @@ class AsyncClient:
         sequence: str,
         variants: Iterable[str],
         strategy: Strategy = "masked-marginals",
-        offset: int = 0,
+        offset: Offset = 0,
     ) -> Float:
         """As `Client.score_variants`."""
         named = texts(variants, "variants")
-        decided, limits = await self._known()
-        checked([sequence], "none", limits)
+        check_one_of(strategy, Strategy, "strategy")
+        sites = place(named, tokenize_one(sequence), offset)
+        decided, _ = await self._known()
         if not named:
             return np.empty(0, dtype=np.float32)
-        call = wire.scoring(decided.slug, sequence, named, strategy, offset)
-        arrays = wire.arrays_in(await self.send(call), decided)
-        return wire.scores_in(arrays, len(named))
+        call = wire.scoring(decided.slug, sequence, named, strategy, sites.offset)
+        return wire.scores_in(await self._arrays_of_one(call, decided), len(named))
 
     async def scan(self, sequence: str, strategy: ScanStrategy = "masked-marginals") -> Scan:
         """As `Client.scan`."""
         check_one_of(strategy, ScanStrategy, "strategy")
-        [rows] = await self._run(
-            "scan", [sequence], {"strategy": strategy}, lambda item: item.array("scores")
-        )
-        return Scan(tokenize(sequence, masks="none"), rows.T.astype(np.float64))
+        tokens = tokenize_one(sequence)
+        decided, _ = await self._known()
+        call = wire.asking(decided.slug, "scan", [sequence], {"strategy": strategy})
+        arrays = await self._arrays_of_one(call, decided)
+        item = wire.Item(arrays, 0, len(residue_tokens(tokens)), decided.shape)
+        return Scan(tokens, item.array("scores").T.astype(np.float64))
 
     async def pll(self, sequences: Iterable[str]) -> Double:
         """As `Client.pll`."""
@@ -205,16 +223,14 @@ class AsyncClient:
         call = wire.asking(
             decided.slug, "encode", ["".join(residues)], wire.params_of(request.want)
         )
-        try:
-            arrays = wire.arrays_in(await self.send(call), decided)
-        except InvalidRequest as error:
-            raise of_its_only_item(error) from error
+        arrays = await self._arrays_of_one(call, decided)
         encoded = wire.Item(arrays, 0, len(residues), decided.shape).encoded(request.want)
         by_layer = dict(encoded.mean), dict(encoded.per_token), dict(encoded.bos)
         return Outputs(*by_layer, None, encoded.contacts, encoded.attentions)
 
     async def send_all(self, calls: Sequence[wire.Call]) -> list[wire.Reply]:
         """The replies to some calls, in their order, whatever their status."""
+        self._connection.check_usable()
         replies: dict[int, wire.Reply] = {}
 
         async def send(numbered: tuple[int, wire.Call]) -> None:
@@ -229,11 +245,15 @@ class AsyncClient:
         Raises:
             ServerUnreachable: there was none.
             RuntimeError: the client belongs to another event loop, or to another process.
+            ValueError: it is closed.
         """
         return await self._connection.send(call)
 
     async def aclose(self) -> None:
-        """Close the connections. After a fork, nothing: they are the other process's."""
+        """Close the connections; using the client afterwards, or meanwhile, raises ValueError.
+
+        After a fork, nothing: they are the other process's.
+        """
         await self._connection.aclose()
 
     async def __aenter__(self) -> Self:
@@ -248,10 +268,54 @@ class AsyncClient:
         await self.aclose()
 
     async def _known(self) -> tuple[Decided, wire.Limits]:
+        self._connection.check_usable()
         if self._about is None:
-            info = wire.info_in(await self.send(wire.INFO))
+            info = await self._info()
             self._about = info.model(self._model), info.limits
         return self._about
+
+    async def _info(self) -> wire.Info:
+        with self._telling_where_the_token_goes():
+            return wire.info_in(await self.send(wire.INFO), self._connection.url)
+
+    async def _limits_anew(self) -> wire.Limits:
+        """What the server accepts now; whether its model is still the same, its replies tell."""
+        decided, _ = await self._known()
+        limits = (await self._info()).limits
+        self._about = decided, limits
+        return limits
+
+    async def _arrays(self, call: wire.Call, decided: Decided, first: int = 0) -> dict[str, Float]:
+        """The arrays of the reply to a call, as `wire.arrays_in`."""
+        with self._telling_where_the_token_goes():
+            return wire.arrays_in(await self.send(call), decided, first)
+
+    @contextmanager
+    def _telling_where_the_token_goes(self) -> Iterator[None]:
+        """The server speaks of a header, which nobody writes who uses this client."""
+        try:
+            yield
+        except Unauthenticated as error:
+            if not self._anonymous:
+                raise
+            raise Unauthenticated(f"{error} (here: the argument token)") from error
+
+    async def _arrays_of_one(self, call: wire.Call, decided: Decided) -> dict[str, Float]:
+        """The same of a call about one sequence, whose faults need no place."""
+        try:
+            return await self._arrays(call, decided)
+        except InvalidRequest as error:
+            raise of_its_only_item(error) from error
+
+    async def _checked(self, sequences: Iterable[str], masks: Masks) -> list[Protein]:
+        listed = texts(sequences, "sequences")
+        _, limits = await self._known()
+        try:
+            return checked(listed, masks, limits)
+        except InvalidRequest as error:
+            if error.code != SequenceTooLong.code:
+                raise
+        return checked(listed, masks, await self._limits_anew())
 
     async def _run(
         self,
@@ -265,16 +329,31 @@ class AsyncClient:
         one_by_one: bool = False,
     ) -> list[Result]:
         """What `read` makes of the arrays of each sequence, in order."""
-        decided, limits = await self._known()
-        if one_by_one:  # each is so much work that it waits its turn alone
-            limits = replace(limits, max_items=1)
-        proteins = checked(sequences, masks, limits)
+        proteins = await self._checked(sequences, masks)
+        decided, _ = await self._known()
         results: dict[int, Result] = {}
+
+        def limits() -> wire.Limits:
+            assert self._about, "they are known by now"
+            own = self._about[1]  # one by one: each is so much work that it waits its turn alone
+            return replace(own, max_items=1) if one_by_one else own
+
         with bar(len(proteins), progress) as advance:
 
             async def ask(batch: Batch) -> None:
                 call = wire.asking(decided.slug, action, batch.sequences, params)
-                arrays = wire.arrays_in(await self.send(call), decided, batch.first)
+                try:
+                    arrays = await self._arrays(call, decided, batch.first)
+                except RequestError as error:
+                    if error.code not in _TOO_MUCH_NOW:
+                        raise
+                    await self._limits_anew()
+                    parts = list(batches(batch.proteins, params, limits, batch.first))
+                    if len(parts) == 1:
+                        raise
+                    for part in parts:
+                        await ask(part)
+                    return
                 for index, protein in enumerate(batch.proteins):
                     item = wire.Item(arrays, index, protein.residues, decided.shape)
                     results[batch.first + index] = read(item)

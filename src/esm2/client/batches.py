@@ -7,7 +7,7 @@ batches   [0 1 2 3][4 5 6 7][8 9]    neighbours, at most max_items and max_body_
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from esm2.alphabet import Masks, residue_tokens, tokenize_all
@@ -57,16 +57,26 @@ def checked(sequences: Iterable[str], masks: Masks, limits: Limits) -> list[Prot
 
 
 def batches(
-    proteins: Sequence[Protein], params: dict[str, object], limits: Limits
+    proteins: Sequence[Protein],
+    params: dict[str, object],
+    limits: Callable[[], Limits],
+    start: int = 0,
 ) -> Iterator[Batch]:
-    """As few requests as the limits allow; a sequence over them all alone travels alone."""
-    room = limits.max_body_bytes - len(json.dumps(content_of([], params)))
+    """As few requests as the limits allow; a sequence over them all alone travels alone.
+
+    Args:
+        limits: those that hold now; the server may come back with others.
+        start: place of the first protein among all.
+    """
+    frame = len(json.dumps(content_of([], params)))
     first, size = 0, 0
     for index, protein in enumerate(proteins):
         cost = len(protein.sequence) + _ITEM_BYTES
-        if index > first and (index - first == limits.max_items or size + cost > room):
-            yield Batch(first, tuple(proteins[first:index]))
+        now = limits()
+        full = index - first >= now.max_items or size + cost > now.max_body_bytes - frame
+        if index > first and full:
+            yield Batch(start + first, tuple(proteins[first:index]))
             first, size = index, 0
         size += cost
     if first < len(proteins):
-        yield Batch(first, tuple(proteins[first:]))
+        yield Batch(start + first, tuple(proteins[first:]))

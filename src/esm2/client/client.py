@@ -27,6 +27,7 @@ from esm2.client.wire import Call, Reply
 from esm2.oneprocess import OneProcess
 from esm2.science.marginals import Scan, ScanStrategy, Strategy
 from esm2.science.scoring import Double, Guess
+from esm2.science.variants import Offset
 from esm2.types import Decided, Encoded, Float, ForwardRequest, OutputName, Outputs
 
 Answer = TypeVar("Answer")
@@ -50,8 +51,8 @@ class Client(OneProcess):
         retry: when to ask again, and when no longer.
 
     Raises:
-        SettingsError: the address or the token cannot be used. Nothing is sent before the first
-            question.
+        SettingsError, TypeError, ValueError: the address, the token or another argument cannot be
+            used. Nothing is sent before the first question.
     """
 
     def __init__(
@@ -69,7 +70,6 @@ class Client(OneProcess):
             url, token, model=model, timeout=timeout, connections=connections, retry=retry
         )
         self._background = Background()
-        self._closed = False
 
     def __repr__(self) -> str:
         return repr(self._client).removeprefix("Async")
@@ -212,7 +212,7 @@ class Client(OneProcess):
         sequence: str,
         variants: Iterable[str],
         strategy: Strategy = "masked-marginals",
-        offset: int = 0,
+        offset: Offset = 0,
     ) -> Float:
         """Scores of variants of a protein, all in one request.
 
@@ -220,13 +220,16 @@ class Client(OneProcess):
             sequence: the wild type, residues in upper case, no `<mask>`.
             variants: such as "A24G", "p.Ala24Gly" or "A24G:D30N"; "WT" is the wild type.
             strategy: "masked-marginals", "wt-marginals" or "pppl".
-            offset: subtracted from each position to get the 1-based residue.
+            offset: subtracted from each position to get the 1-based residue; "auto" takes 0, or
+                else the only one with which every wild-type letter matches.
 
         Returns:
             float32 (n,), log-likelihood ratios in nats: 0 is the wild type, below it is worse.
 
         Raises:
             InvalidRequest: naming variants that cannot be read or do not match the sequence.
+            OffsetNotFound: "auto" found no offset, or more than one.
+            RequestError: the sequence cannot be used.
             TooMuchWork: more passes than the server takes in one request; else as `embed`.
         """
         return self._wait(self._open().score_variants(sequence, variants, strategy, offset))
@@ -243,6 +246,7 @@ class Client(OneProcess):
             gives them (in float32's precision); `log_probabilities`, which do not travel, is None.
 
         Raises:
+            RequestError: the sequence cannot be used.
             TooMuchWork: more passes than the server takes in one request; else as `embed`.
         """
         return self._wait(self._open().scan(sequence, strategy))
@@ -275,10 +279,9 @@ class Client(OneProcess):
         return self._wait(self._open().send_all(calls))
 
     def close(self) -> None:
-        """Close the connections; using the client afterwards raises ValueError."""
-        if not self._closed and not self._elsewhere:
-            self._background.close(self._client.aclose())
-        self._closed = True
+        """Close the connections; using the client afterwards, or meanwhile, raises ValueError."""
+        if not self._elsewhere:
+            self._background.close(self._client.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -293,8 +296,6 @@ class Client(OneProcess):
 
     def _open(self) -> AsyncClient:
         self._refuse_elsewhere()
-        if self._closed:
-            raise ValueError("the client is closed")
         return self._client
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -17,16 +17,18 @@ from itertools import count
 
 import httpx2
 
-from esm2.client import wire
+from esm2.arguments import seconds, whole
+from esm2.client import trouble, wire
 from esm2.client.address import address, on_this_machine
 from esm2.client.retry import Retry, seconds_asked
-from esm2.errors import ServerUnreachable
 from esm2.oneprocess import OneProcess
 
 _log = logging.getLogger("esm2.client")
 
-# Seconds to connect, and to get rid of a piece of the body. Answers may take `timeout`.
-_CONNECT = 10.0
+#: What whoever uses a closed client is told.
+CLOSED = "the client is closed"
+
+# Seconds to get rid of a piece of the body. Answers may take `timeout`.
 _WRITE = 60.0
 
 _BUSY = (429, 503)
@@ -37,15 +39,26 @@ _LOST = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 
 
 class Connection(OneProcess):
-    """What an AsyncClient sends through; its arguments are those of `Client`."""
+    """What an AsyncClient sends through; its arguments are those of `Client`.
+
+    Raises:
+        SettingsError, TypeError, ValueError: one of them cannot be used; it says which.
+    """
 
     def __init__(
         self, url: str, token: str | None, timeout: float, connections: int, retry: Retry | None
     ) -> None:
         super().__init__("client")
         self.url = address(url)
+        if retry is not None and not isinstance(retry, Retry):
+            raise TypeError(f"retry is {type(retry).__name__}; pass a Retry, as Retry(attempts=3)")
+        if seconds(timeout, "timeout") == 0:
+            raise ValueError("timeout is 0; give the server some seconds")
+        if whole(connections, "connections") < 1:
+            raise ValueError(f"connections is {connections}; at least one is needed")
         self._retry = retry or Retry()
         self._timeout = timeout
+        self._closed = False
         self._slots = asyncio.Semaphore(connections)
         self._answered = False
         self._told = False
@@ -53,7 +66,7 @@ class Connection(OneProcess):
         headers = {"User-Agent": wire.USER_AGENT, **wire.authorization(token)}
         self._http = httpx2.AsyncClient(
             headers=headers,
-            timeout=httpx2.Timeout(timeout, connect=_CONNECT, write=_WRITE, pool=None),
+            timeout=httpx2.Timeout(timeout, connect=trouble.CONNECT, write=_WRITE, pool=None),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),
@@ -68,9 +81,9 @@ class Connection(OneProcess):
 
         Raises:
             ServerUnreachable: there was none.
-            RuntimeError: the client belongs to another event loop, or to another process.
+            RuntimeError, ValueError: as `check_usable`.
         """
-        self._check_home()
+        self.check_usable()
         waited = 0.0
         async with self._slots:
             for failures in count(1):
@@ -83,13 +96,26 @@ class Connection(OneProcess):
                 waited += pause
         if isinstance(outcome, wire.Reply):
             return outcome
-        raise ServerUnreachable(self.url, self._reason(outcome)) from outcome
+        raise trouble.unreachable(
+            self.url, outcome, self._timeout, answered=self._answered
+        ) from outcome
 
     async def aclose(self) -> None:
         """Close what is open. After a fork, nothing: it is the other process's."""
         if not self._elsewhere:
             self._check_home()
+            self._closed = True
             await self._http.aclose()
+
+    def check_usable(self) -> None:
+        """
+        Raises:
+            RuntimeError: the client belongs to another event loop, or to another process.
+            ValueError: it is closed.
+        """
+        self._check_home()
+        if self._closed:
+            raise ValueError(CLOSED)
 
     def _check_home(self) -> None:
         """Connections end with the loop that made them; another one finds them dead."""
@@ -103,11 +129,13 @@ class Connection(OneProcess):
             )
 
     async def _attempt(self, call: wire.Call) -> wire.Reply | httpx2.HTTPError:
+        self.check_usable()  # also after every wait
         try:
             response = await self._http.request(
                 call.method, self.url + call.path, headers=call.headers, content=call.body
             )
         except httpx2.HTTPError as error:
+            self.check_usable()  # closing ends what is on its way
             return error
         self._answered = self._answered or response.status_code != _NOTHING_BEHIND
         return wire.Reply(response.status_code, dict(response.headers), response.content)
@@ -143,11 +171,4 @@ class Connection(OneProcess):
     def _reason(self, outcome: wire.Reply | httpx2.HTTPError) -> str:
         if isinstance(outcome, wire.Reply):
             return f"status {outcome.status}"
-        if isinstance(outcome, httpx2.ReadTimeout):
-            return f"it was silent for {self._timeout:g} s"
-        if isinstance(outcome, httpx2.ConnectTimeout):
-            return f"it did not take a connection within {_CONNECT:g} s"
-        if isinstance(outcome, httpx2.ReadError | httpx2.WriteError):
-            return "the connection was lost"
-        said = " ".join(str(outcome).split()).rstrip(".") or type(outcome).__name__
-        return said[0].lower() + said[1:]
+        return trouble.reason(outcome, self._timeout)

@@ -44,5 +44,6 @@ def open_remote(url: str, model: str, token: str | None = None) -> Iterator[Remo
         try:
             yield Remote(client.decided, client.submit)
         except Unauthenticated as error:
-            told = f"{error} (here: --token, or the variable {environment.TOKEN})"
+            said = error.__cause__ or error  # the server's own sentence
+            told = f"{said} (here: --token, or the variable {environment.TOKEN})"
             raise Unauthenticated(told) from error

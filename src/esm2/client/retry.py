@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from esm2.arguments import seconds, whole
+
 # From here on doubling changes nothing; it keeps 2**n a small number.
 _MOST_DOUBLINGS = 30
 
@@ -30,6 +32,9 @@ class Retry:
         first, longest: seconds of the first pause, and of any.
         wait: how to wait some seconds.
         chance: a number in 0..1, another each time.
+
+    Raises:
+        TypeError, ValueError: one of the numbers cannot be; it says which.
     """
 
     attempts: int = 24
@@ -39,6 +44,13 @@ class Retry:
     longest: float = 30.0
     wait: Callable[[float], Awaitable[object]] = asyncio.sleep
     chance: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        for name in ("attempts", "attempts_at_first"):
+            if whole(getattr(self, name), name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least one is needed")
+        for name in ("total", "first", "longest"):
+            seconds(getattr(self, name), name)
 
     def pause(self, failures: int, waited: float, asked: float | None) -> float | None:
         """Seconds to wait before the next attempt, or None to give up.

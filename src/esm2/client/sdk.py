@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from esm2.arguments import texts
+from esm2.arguments import texts, whole
 from esm2.client import environment, wire
 from esm2.client.client import Client
 from esm2.errors import UnexpectedReply
@@ -48,7 +48,9 @@ class ESM2:
     ) -> None:
         self._url = url or environment.address()
         self._token = token or environment.token()
-        self._at_once = int(multiprocess_threads or _AT_ONCE)
+        self._at_once = whole(multiprocess_threads or _AT_ONCE, "multiprocess_threads")
+        if self._at_once < 1:
+            raise ValueError(f"multiprocess_threads is {self._at_once}; at least one is needed")
 
     def encode(
         self,

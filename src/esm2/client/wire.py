@@ -4,7 +4,7 @@
     Reply  200 application/x-npz           float32 arrays "{item}.{kind}.{layer}"
            4xx, 5xx application/json       {"error": ..., "code": ...} -> `refusals.error_of`
 
-What comes back is checked against what was asked for: names, shapes, dtype, weights.
+What comes back is checked against what was asked for: names, shapes, dtypes, weights.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from esm2 import __version__
 from esm2.alphabet import AMINO_ACIDS
+from esm2.arguments import text
 from esm2.catalog import CAVEATS, DEMO_SLUG, Shape, canonical
 from esm2.client.refusals import error_of
 from esm2.errors import Esm2Error, ModelNotServed, SettingsError, UnexpectedReply
@@ -124,12 +126,26 @@ INFO = Call("GET", "/info", {"Accept": JSON})
 
 def post(path: str, content: Mapping[str, Any], accept: str) -> Call:
     """A JSON body, compressed when that is worth it."""
-    body = json.dumps(content, separators=(",", ":")).encode()
+    body = json.dumps(content, separators=(",", ":"), default=_plain).encode()
     headers = {"Content-Type": JSON, "Accept": accept}
     if len(body) > _WORTH_GZIP:
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, compresslevel=6, mtime=0)
     return Call("POST", path, headers, body)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form for; a program's `params` may hold numpy's numbers and arrays.
+
+    Raises:
+        TypeError: nor have we.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(
+        f"there is a {type(value).__name__} in params, which JSON has no form for; use str,"
+        " numbers and lists"
+    )
 
 
 def content_of(sequences: Sequence[str], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,10 +178,12 @@ def authorization(token: str | None) -> dict[str, str]:
     """The headers that show a token.
 
     Raises:
+        TypeError: it is no str.
         SettingsError: it cannot stand in a header.
     """
     if token is None:
         return {}
+    text(token, "token", "pass it as one str")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise SettingsError(
             "the token is empty, or has white space or letters outside ASCII in it; pass it as it"
@@ -180,13 +198,22 @@ USER_AGENT = f"esm2/{__version__}"
 # --- replies -----------------------------------------------------------------------------------
 
 
-def info_in(reply: Reply) -> Info:
+def info_in(reply: Reply, url: str) -> Info:
     """What the server says of itself.
+
+    Args:
+        url: the address that was given for it.
 
     Raises:
         Esm2Error: it refuses to say.
         UnexpectedReply: it is no server of ours.
     """
+    path = urlsplit(url).path
+    if reply.status == 404 and path:
+        raise UnexpectedReply(
+            f"there is nothing at {path}{INFO.path}",
+            f"give the address without {path}, unless a proxy has an esm2 server there",
+        )
     if reply.status != 200:
         raise _refusal(reply)
     content = reply.json()
@@ -211,7 +238,7 @@ def arrays_in(reply: Reply, decided: Decided, first: int = 0) -> dict[str, Float
     """The arrays of a reply, by name.
 
     Args:
-        decided: the model that was asked; other weights must not have answered.
+        decided: the model that was asked; no other weights or dtype must have answered.
         first: place of the first item of the request among all sequences of the caller.
 
     Raises:
@@ -222,11 +249,15 @@ def arrays_in(reply: Reply, decided: Decided, first: int = 0) -> dict[str, Float
         raise _refusal(reply, first)
     if reply.media_type != NPZ:
         raise UnexpectedReply(f"{reply.media_type[:80] or 'no type'} came instead of arrays")
-    if reply.headers.get("x-esm2-weights", decided.weights_sha256) != decided.weights_sha256:
-        raise UnexpectedReply(
-            f"{decided.slug} has other weights than when this client asked for the first time",
-            "make a new client",
-        )
+    for header, known, other in (
+        ("x-esm2-weights", decided.weights_sha256, "other weights"),
+        ("x-esm2-dtype", decided.dtype, "another dtype"),
+    ):
+        if reply.headers.get(header, known) != known:
+            raise UnexpectedReply(
+                f"{decided.slug} has {other} than when this client asked for the first time",
+                "make a new client",
+            )
     try:
         with zipfile.ZipFile(io.BytesIO(reply.body)) as members:
             return {name.removesuffix(".npy"): _array(members, name) for name in members.namelist()}
@@ -241,6 +272,8 @@ def _refusal(reply: Reply, first: int = 0) -> Esm2Error:
     if reply.media_type != JSON and reply.status in _OF_A_PROXY:
         said, advice = _OF_A_PROXY[reply.status]
         return UnexpectedReply(f"a proxy on the way answered {reply.status}: {said}", advice)
+    if reply.status == 400 and reply.media_type != JSON and b"HTTPS" in reply.body:
+        return UnexpectedReply("it speaks TLS", "write https:// instead of http://")
     return error_of(reply.status, reply.json(), first)
 
 

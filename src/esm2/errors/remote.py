@@ -14,9 +14,11 @@ class ServerUnreachable(Esm2Error):
 
     code = "server.unreachable"
 
-    def __init__(self, url: str, reason: str) -> None:
+    def __init__(
+        self, url: str, reason: str, advice: str = "is `esm2 serve` running there?"
+    ) -> None:
         self.url = url
-        super().__init__(f"no answer from {url}: {reason}; is `esm2 serve` running there?")
+        super().__init__(f"no answer from {url}: {reason}; {advice}")
 
 
 class UnexpectedReply(Esm2Error):

@@ -293,11 +293,17 @@ class SettingsError(Esm2Error):
 
 
 class MissingExtra(SettingsError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Attributes:
+        package: what is missing.
+        extra: of ours, that has it.
+    """
 
     code = "settings.missing_extra"
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, *, alone: bool = False) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(f"this needs {package}: {install_line(extra)}")
+        line = install_line(extra, package if alone else "")
+        super().__init__(f"this needs {package}: {line}")

@@ -70,7 +70,7 @@ def library(module: str) -> ModuleType:
     try:
         return importlib.import_module(f"huggingface_hub.{module}")
     except ImportError as error:
-        raise MissingExtra("huggingface_hub", "torch") from error
+        raise MissingExtra("huggingface_hub", "torch", alone=True) from error
     except ValueError as error:  # it turns its variables into numbers while it is imported
         raise SettingsError(
             f"an HF_* variable cannot be read: {error}; mend or unset it"

@@ -13,13 +13,15 @@ Which passes these need, and in which order: `marginals.py`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esm2.alphabet import AMINO_ACID_COLUMNS, AMINO_ACIDS, MASK, TOKENS, residue_tokens
+from esm2.arguments import whole
 
 Double = NDArray[np.float64]
 
@@ -74,16 +76,31 @@ def log_softmax(logits: NDArray[np.floating[Any]]) -> Double:
     return log_probabilities
 
 
-def pseudo_perplexity(pll: float, residues: int) -> float:
+@overload
+def pseudo_perplexity(pll: float, residues: int) -> float: ...
+@overload
+def pseudo_perplexity(pll: Double, residues: Iterable[int]) -> Double: ...
+def pseudo_perplexity(pll: float | Double, residues: int | Iterable[int]) -> float | Double:
     """exp(-PLL / L): 1 where every residue was certain, 33 where nothing was known.
 
     Args:
-        pll: pseudo-log-likelihood of a sequence, in nats.
-        residues: its residues L.
+        pll: pseudo-log-likelihood of a sequence, in nats; or of n, (n,), as `pll` gives them.
+        residues: its residues L; or those of each, as map(len, sequences).
+
+    Returns:
+        a float; or float64 (n,).
+
+    Raises:
+        ValueError: there are not as many of the one as of the other.
 
     Source: Salazar et al. 2020, Masked Language Model Scoring, with residues for words.
     """
-    return math.exp(-pll / residues)
+    values = np.atleast_1d(pll)
+    lengths = list(residues) if isinstance(residues, Iterable) else [residues]
+    if len(values) != len(lengths):
+        raise ValueError(f"pll has {len(values)} and residues {len(lengths)}; give as many of each")
+    each = [math.exp(-own / length) for own, length in zip(values, lengths, strict=True)]
+    return np.array(each) if isinstance(residues, Iterable) else each[0]
 
 
 def entropy(log_probabilities: Double) -> Double:
@@ -151,12 +168,13 @@ def guesses(
     return found
 
 
-def check_top_k(top_k: int) -> None:
+def check_top_k(top_k: SupportsIndex) -> None:
     """
     Raises:
+        TypeError: it is no whole number.
         ValueError: it is not 1..20.
     """
-    if not 1 <= top_k <= len(AMINO_ACIDS):
+    if not 1 <= whole(top_k, "top_k") <= len(AMINO_ACIDS):
         raise ValueError(f"top_k is {top_k}; there are {len(AMINO_ACIDS)} amino acids")
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from esm2.arguments import check_one_of
+from esm2.arguments import check_one_of, whole
 from esm2.science.scoring import Double
 
 Metric = Literal["cosine", "euclidean"]
@@ -46,10 +46,12 @@ def nearest(
         int64 (q, k), rows of `targets`, and float64 (q, k), their cosines or distances.
 
     Raises:
+        TypeError: k is no whole number, or vectors are no numpy array of numbers.
         ValueError: the shapes do not fit, k is not 1..n, a number is not finite, or a vector has
             no direction (all zeros), for cosine.
     """
-    if targets.ndim != 2 or not 1 <= k <= len(targets):
+    _check_numbers(targets, "targets")
+    if targets.ndim != 2 or not 1 <= whole(k, "k") <= len(targets):
         raise ValueError(f"k is {k} and targets have shape {targets.shape}; (n, D), n >= k >= 1")
     found = Nearest(queries, k, metric)
     for first in range(0, len(targets), BLOCK):
@@ -67,6 +69,14 @@ def faulty(vectors: NDArray[np.floating[Any]], metric: Metric) -> tuple[int, str
     return None
 
 
+def _check_numbers(vectors: object, name: str) -> None:
+    advice = "pass a numpy array of floating point, (n, D)"
+    if not isinstance(vectors, np.ndarray):
+        raise TypeError(f"{name} are a {type(vectors).__name__}; {advice}")
+    if vectors.dtype.kind not in "fiu":
+        raise TypeError(f"{name} are of dtype {vectors.dtype}; {advice}")
+
+
 class Nearest:
     """The nearest of all targets so far, which come in blocks.
 
@@ -81,6 +91,8 @@ class Nearest:
 
     def __init__(self, queries: NDArray[np.floating[Any]], k: int, metric: Metric) -> None:
         check_one_of(metric, Metric, "metric")
+        if whole(k, "k") < 1:
+            raise ValueError(f"k is {k}; ask for at least one")
         self._cosine = metric == "cosine"
         self._metric: Metric = metric
         self._queries = self._checked(queries, "queries")
@@ -127,6 +139,7 @@ class Nearest:
             self._far = np.pad(self._far, ((0, 0), (0, grown)), constant_values=np.inf)
 
     def _checked(self, vectors: NDArray[np.floating[Any]], name: str) -> Double:
+        _check_numbers(vectors, name)
         if vectors.ndim != 2:
             raise ValueError(f"{name} have shape {vectors.shape}; (n, D) is wanted")
         if fault := faulty(vectors, self._metric):

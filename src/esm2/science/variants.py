@@ -16,16 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esm2.alphabet import TOKENS, residue_tokens
+from esm2.arguments import whole
 from esm2.errors import InvalidRequest, InvalidVariant, OffsetNotFound
 
 #: The offset itself, or "auto" to find it.
-Offset = int | Literal["auto"]
+Offset = SupportsIndex | Literal["auto"]
 
 Integers = NDArray[np.int64]
 Tokens = NDArray[np.uint8]
@@ -53,6 +54,8 @@ _STOP = re.compile(r"\*|Ter")
 #: How tables name the row of the wild type itself: MaveDB and Enrich2.
 _WILD_TYPES = ("wt", "_wt", "p.=", "p.(=)")
 
+#: Of an offset, either way: as many digits as positions have.
+FARTHEST = 10**9
 # Faulty variants that a refusal names.
 _TOLD = 5
 # With fewer positions than this, an offset can match by chance: a random residue is the right one
@@ -189,7 +192,9 @@ def place(
         InvalidRequest: variants that cannot be read or do not match, the first of them at their
             places, with the code of InvalidVariant.
         OffsetNotFound: "auto", and there is no such offset, or more than one.
+        TypeError, ValueError: it is no offset.
     """
+    offset = checked_offset(offset)
     faults: dict[int, InvalidVariant] = {}
     parsed = []
     for number, text in enumerate(variants):
@@ -217,6 +222,22 @@ def place(
     if faults:
         raise _refusal(faults, named)
     return Sites(len(parsed), offset, variant, position - offset - 1, wild, mutant)
+
+
+def checked_offset(offset: object) -> int | Literal["auto"]:
+    """An offset as a program gave it.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    if isinstance(offset, str):
+        if offset != "auto":
+            raise ValueError(f"offset is {offset[:20]!r}; pass a whole number or 'auto'")
+        return "auto"
+    number = whole(offset, "offset", "pass a whole number or 'auto'")
+    if abs(number) > FARTHEST:
+        raise ValueError(f"offset is {number}; it is at most {FARTHEST} either way")
+    return number
 
 
 def _matches(index: Integers, wild: Tokens, residues: Tokens) -> NDArray[np.bool_]:

@@ -21,7 +21,7 @@ from esm2.science.marginals import (
     scores,
 )
 from esm2.science.scoring import Double
-from esm2.science.variants import SEPARATORS, place
+from esm2.science.variants import FARTHEST, SEPARATORS, place
 from esm2.server.bodies import (
     LETTER,
     UNUSED,
@@ -95,7 +95,7 @@ class ScoreParams(Strict):
         description="masked-marginals masks each mutated position in a pass of its own;"
         " wt-marginals is one pass; pppl is a pass for each residue of each variant",
     )
-    offset: Annotated[int, Field(ge=-(10**9), le=10**9), BeforeValidator(whole)] = Field(
+    offset: Annotated[int, Field(ge=-FARTHEST, le=FARTHEST), BeforeValidator(whole)] = Field(
         default=0,
         description="what to subtract from a position to get the residue, counted from 1",
     )
