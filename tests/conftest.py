@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # torch and fair-esm are imported by the tests that use them
 _SEED = 7
 _ON_RAY = {
     "tests/cli/test_embed_ray.py",
-    *(f"tests/faults/test_{name}.py" for name in ("cluster", "fleet", "serving_on_ray", "worker")),
+    *(
+        f"tests/faults/test_{name}.py"
+        for name in ("cluster", "fleet", "serving_on_ray", "worker", "worker_shared")
+    ),
 }
 
 # A shell that runs the suite in the background makes it ignore Ctrl-C, nohup the end of a session,

@@ -201,7 +201,7 @@ def test_models_without_huggingface_hub_says_what_to_install(environment):
         check=True,
     )
     assert DEMO_SLUG in done.stdout
-    assert "'torch>=2.6'" in done.stderr
+    assert "this needs huggingface_hub: pip install 'huggingface-hub" in done.stderr
 
 
 # --- start-up ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from esm2.alphabet import tokenize
 from esm2.catalog import Shape
@@ -121,6 +122,11 @@ def _letter(residue: str) -> str:
     return chr(65 + int(tokenize(residue)[1]))
 
 
+GOOD = "AAAA"  # and does nothing
+
+#: Of these, whatever is true of processes of this one is true of actors of a Ray cluster.
+EVERYWHERE = pytest.mark.parametrize("where", ["process", "actor"], indirect=True)
+
 #: What a first residue of these does.
 RESIDUES = {"die": "W", "exit": "C", "hang": "H", "nan": "N", "break": "D", "bug": "P"}
 COMMANDS = {name: _letter(residue) for name, residue in RESIDUES.items()}
@@ -133,3 +139,13 @@ def note(notes: Path, event: str) -> None:
 def seen(notes: Path, event: str) -> int:
     """How often something happened."""
     return len(list(notes.glob(f"{event}-*")))
+
+
+def logits(worker, *sequences):
+    """What a worker, or anything that computes a batch, gives for them."""
+    return [own.logits for own in worker([asking(sequence) for sequence in sequences])]
+
+
+def command(name):
+    """A sequence that does it."""
+    return RESIDUES[name] + GOOD
