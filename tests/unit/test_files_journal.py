@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,6 +256,35 @@ def test_two_at_a_time_are_refused(path, kept, restart):
     assert content(kept[0]) == kept[1]
     with files.Journal(path, BOTH) as journal:
         assert journal.resumed == 10
+
+
+class Watched(type(Path())):
+    """A path of which something happens behind the making of a directory."""
+
+    then = staticmethod(lambda: None)
+
+    def mkdir(self, *arguments, **named):
+        super().mkdir(*arguments, **named)
+        then, Watched.then = Watched.then, Path.cwd
+        then()
+
+
+def test_who_comes_second_to_a_new_directory_leaves_it_to_the_first(path):
+    first, second = files.Journal(path, BOTH), files.Journal(Watched(path), BOTH)
+    with contextlib.ExitStack() as stack:
+        Watched.then = lambda: keep(stack.enter_context(first), some_rows())
+        with pytest.raises(CannotResume, match="another process is writing it now"), second:
+            pytest.fail("it was opened")
+        files.commit(path, first, META)
+    assert names(path.parent) == ["out.npz", "out.npz.rejects.fasta"]
+
+
+def test_a_directory_that_another_process_removes_is_made_again(path):
+    other = files.Journal(Watched(path), BOTH)
+    Watched.then = files.work_directory(path).rmdir
+    with other as journal:
+        keep(journal, some_rows())
+    assert resumed(path) == 10
 
 
 @pytest.mark.parametrize("restart", [False, True])
