@@ -164,11 +164,11 @@ def test_what_a_format_cannot_hold_is_wrong_usage(embed, tmp_path, output, optio
 
 
 @pytest.mark.parametrize("command", ["embed", "merge"])
-def test_the_help_names_every_format(monkeypatch, capsys, command):
+def test_the_help_names_every_format(monkeypatch, capfd, command):
     monkeypatch.setattr(sys, "argv", ["esm2", command, "--help"])
     with pytest.raises(SystemExit):
         main()
-    words = re.split(r"[\s,]+", capsys.readouterr().out)
+    words = re.split(r"[\s,]+", capfd.readouterr().out)
     assert {suffix for suffix in files.FORMATS if {suffix, f"{suffix}."}.isdisjoint(words)} == set()
 
 
@@ -355,7 +355,7 @@ def test_strict_ends_standard_output_at_the_first_bad_record(embed):
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["a"]
 
 
-def test_a_reader_who_leaves_ends_it_in_one_sentence(tmp_path):
+def test_a_reader_who_leaves_ends_it_without_a_word(tmp_path):
     fasta = b"".join(b">r%d\n%s\n" % (i, b"MKTAYIAKQR" * 5) for i in range(500))
     (tmp_path / "x.fasta").write_bytes(fasta)
     with subprocess.Popen(
@@ -370,7 +370,7 @@ def test_a_reader_who_leaves_ends_it_in_one_sentence(tmp_path):
         told = process.stderr.read().decode()
         status = process.wait()
     assert json.loads(first)["id"] == "r0"
-    assert told == "esm2: cannot write -: Broken pipe [file.failed]\n"
+    assert told == ""
     assert status == 1
 
 

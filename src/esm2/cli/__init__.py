@@ -32,6 +32,7 @@ from esm2.cli import (
     score,
     search,
     serve,
+    streams,
     token,
     verify,
 )
@@ -133,7 +134,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line; never a traceback for what a person can mend."""
     try:
-        status = app(standalone_mode=False)
+        with streams.results():
+            status = app(standalone_mode=False)
     except Esm2Error as error:
         say(f"esm2: {sentence(error)} [{error.code}]")
         sys.exit(1)

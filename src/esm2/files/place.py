@@ -22,6 +22,12 @@ def rejects_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.rejects.fasta")
 
 
+def spelled(path: str | Path) -> str:
+    """The name of a file as text that any file can hold: a byte of it that is not UTF-8 is
+    `\\udcff`, as in what is told on standard error."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def replaced(output: Path, source: str) -> Path | None:
     """What a run would write over, if that is its own input."""
     for path in (output, rejects_path(output)):

@@ -29,6 +29,7 @@ from pathlib import Path
 from esm2.errors import FileError, InvalidFasta
 from esm2.files.fasta import foreign, table
 from esm2.files.fasta.content import DAMAGE, STDIN, Position, is_table, opened, text, total_size
+from esm2.files.place import spelled
 from esm2.types import Record
 
 __all__ = ["STDIN", "Position", "read", "read_all", "upper"]
@@ -76,7 +77,7 @@ def read_all(
     position.total = total_size(sources)
     for source in sources:
         for record in _read(source, position):
-            yield replace(record, source=source) if len(sources) > 1 else record
+            yield replace(record, source=spelled(source)) if len(sources) > 1 else record
 
 
 def upper(records: Iterable[Record]) -> Iterator[Record]:

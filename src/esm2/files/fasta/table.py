@@ -10,6 +10,7 @@ from 1. Rows are read some at a time, so memory is bounded by the longest of the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def records(path: str, position: Position) -> Iterator[Record]:
         raise MissingExtra("pyarrow", "parquet") from error
     before, size = position.done, Path(path).stat().st_size
     try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.OSFile(os.fsencode(path)) as disk, parquet.ParquetFile(disk) as file:
             names = _columns(path, file.schema_arrow)
             if not file.metadata.num_rows:
                 raise FileError(path, "read", "the table is empty: it has no row")
