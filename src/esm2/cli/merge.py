@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ def merge(
         ),
     ],
     h5_key: Annotated[
-        Literal["id", "accession", "hash", "biotrainer"] | None,
+        options.H5Key | None,
         typer.Option(help="What names a dataset of an .h5, as for `esm2 embed`.  [default: id]"),
     ] = None,
     force: options.Force = False,

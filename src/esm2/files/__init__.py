@@ -28,7 +28,6 @@ from esm2.files.stored import Stored, guarded
 
 __all__ = [
     "FORMATS",
-    "KEYS",
     "Entry",
     "Format",
     "Journal",
@@ -49,9 +48,6 @@ __all__ = [
     "target",
     "work_directory",
 ]
-
-#: What may name a dataset in HDF5; `hdf5.py` says how.
-KEYS = ("id", "accession", "hash", "biotrainer")
 
 Write = Callable[[Path, Kept, Mapping[str, object]], list[str]]
 

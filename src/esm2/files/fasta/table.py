@@ -53,7 +53,7 @@ def records(path: str, position: Position) -> Iterator[Record]:
             for row, record in enumerate(_rows(file, names), start=1):
                 position.done = before + size * row // file.metadata.num_rows
                 yield record
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise FileError(path, "read", f"it is damaged or cut short ({error})") from error
 
 
