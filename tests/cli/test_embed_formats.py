@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -215,25 +214,6 @@ def test_a_format_that_needs_an_extra_says_which(tmp_path, output, blocked, line
     assert done.stderr.decode() == f"{line} [settings.missing_extra]\n"
     assert done.returncode == 1
     assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("suffix", files.FORMATS)
-def test_files_may_have_names_that_are_not_utf_8(embed, tmp_path, suffix):
-    own, other, regions = (os.fsdecode(name) for name in (b"a\xff.fa", b"b\xff.fa", b"\xff.tsv"))
-    for name in (own, other):
-        (tmp_path / name).write_bytes(b">a\nMKT\n>b\nMKT\n")
-    (tmp_path / regions).write_text("a\t1\t2\nx\t1\t2\n")
-    output = tmp_path / os.fsdecode(b"\xff" + suffix.encode())
-    status, _, _ = embed(output.name, own, other, "--region", regions)
-    assert status == 3
-    rejects = Path(f"{output}.rejects.fasta").read_text(encoding="utf-8")
-    assert r"[b\udcff.fa, line 3: there is no region for it in \udcff.tsv]" in rejects
-    if files.FORMATS[suffix].reads:
-        stored = files.read(output)
-        assert [ids for ids, _ in stored.blocks(9)] == [["a", "a"]]
-    if suffix == ".safetensors":
-        with safetensors.safe_open(output, "np") as file:
-            assert file.metadata()["source"] == r"x.fasta, a\udcff.fa, b\udcff.fa"
 
 
 def test_a_header_of_any_letters_can_be_kept_in_hdf5(embed, tmp_path):

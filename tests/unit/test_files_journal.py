@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,7 +159,6 @@ def test_a_damaged_first_line_is_refused_and_nothing_is_lost(path, kept):
 
 KILLED = """
 import os, signal, sys
-from pathlib import Path
 from esm2 import files
 from tests.storing import keep, rows, run
 with files.Journal(Path(sys.argv[1]), run()) as journal:
@@ -258,35 +256,6 @@ def test_two_at_a_time_are_refused(path, kept, restart):
         assert journal.resumed == 10
 
 
-class Watched(type(Path())):
-    """A path of which something happens behind the making of a directory."""
-
-    then = staticmethod(lambda: None)
-
-    def mkdir(self, *arguments, **named):
-        super().mkdir(*arguments, **named)
-        then, Watched.then = Watched.then, Path.cwd
-        then()
-
-
-def test_who_comes_second_to_a_new_directory_leaves_it_to_the_first(path):
-    first, second = files.Journal(path, BOTH), files.Journal(Watched(path), BOTH)
-    with contextlib.ExitStack() as stack:
-        Watched.then = lambda: keep(stack.enter_context(first), some_rows())
-        with pytest.raises(CannotResume, match="another process is writing it now"), second:
-            pytest.fail("it was opened")
-        files.commit(path, first, META)
-    assert names(path.parent) == ["out.npz", "out.npz.rejects.fasta"]
-
-
-def test_a_directory_that_another_process_removes_is_made_again(path):
-    other = files.Journal(Watched(path), BOTH)
-    Watched.then = files.work_directory(path).rmdir
-    with other as journal:
-        keep(journal, some_rows())
-    assert resumed(path) == 10
-
-
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize(
     "present",
@@ -367,7 +336,6 @@ def test_an_error_or_an_interrupt_keeps_what_was_done(path, error, reason):
 
 NO_ROOM = """
 import resource, sys
-from pathlib import Path
 from esm2 import files
 from esm2.errors import FileError
 from tests.storing import run

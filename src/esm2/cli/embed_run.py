@@ -173,7 +173,7 @@ class Job:
         """What an earlier run has done, each held against its record; to be taken to the end."""
         for entry in journal.replay(records):
             if entry.reason and self.strict:
-                raise RequestError(f"{place(self.source, entry.line, entry.id)}: {entry.reason}")
+                raise RequestError(f"{place(self.source, entry)}: {entry.reason}")
             yield entry
         if journal.resumed:
             rejects = f", {counted(journal.rejected, 'reject')}" if journal.rejected else ""

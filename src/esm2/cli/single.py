@@ -85,6 +85,7 @@ def read(
                 second.line,
                 "a second record; this command takes one protein, the functions of Python take"
                 " many (esm2.load), and so does `esm2 embed`",
+                second.unit,
             )
     if upper:
         (record,) = fasta_file.upper([record])

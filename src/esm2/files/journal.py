@@ -160,6 +160,7 @@ class Journal:
                     size=size,
                     crc=crc,
                     region=region,
+                    unit=record.unit,
                 )
             )
         self.count += 1
@@ -187,6 +188,7 @@ class Journal:
                     reason=reason,
                     size=len(text),
                     crc=zlib.crc32(text),
+                    unit=record.unit,
                 )
             )
         self.rejected += 1
@@ -236,8 +238,8 @@ class Journal:
             digest = sha256(record.sequence.encode()).hexdigest()
             if (record.header, digest) != (entry.header, entry.sha256):
                 self.refuse(
-                    f"record {number} of the input was {entry.id!a} (line {entry.line}), and is"
-                    f" {record.id!a} (line {record.line}) or has another sequence"
+                    f"record {number} of the input was {entry.id!a} ({entry.place}), and is"
+                    f" {record.id!a} ({record.place}) or has another sequence"
                 )
             yield entry
 

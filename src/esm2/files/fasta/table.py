@@ -94,7 +94,7 @@ def _rows(file: ParquetFile, names: list[str]) -> Iterator[Record]:
             name = _line(own) or f"seq {row}"
             header = " ".join([name, *filter(None, map(_line, more))])
             residues = "".join((sequence or "").split()).removesuffix("*")
-            yield Record(name, header, residues, row)
+            yield Record(name, header, residues, row, unit="row")
 
 
 def _line(value: object) -> str:
