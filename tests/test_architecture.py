@@ -60,7 +60,7 @@ HOMES = {
     "numpy": set(LEVEL),
     "backports": {"files", "server"},
     "compression": {"files", "server"},
-    "_typeshed": {"files"},
+    "_typeshed": {"files", "cli"},
     "torch": {"engine"},
     "safetensors": {"engine"},
     "ray": {"cluster", "fleet"},

@@ -233,6 +233,7 @@ class Record:
         sequence: residues, as written, joined over its lines.
         line: 1-based line of the header in the file; of a table, the row.
         source: the file, where there are several; else empty.
+        unit: what `line` counts.
     """
 
     id: str
@@ -240,6 +241,12 @@ class Record:
     sequence: str
     line: int
     source: str = ""
+    unit: Literal["line", "row"] = "line"
+
+    @property
+    def place(self) -> str:
+        """Where it is in its file: "line 7", or "row 7" of a table."""
+        return f"{self.unit} {self.line}"
 
 
 @dataclass(frozen=True, slots=True)

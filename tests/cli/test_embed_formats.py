@@ -163,13 +163,14 @@ def test_what_a_format_cannot_hold_is_wrong_usage(embed, tmp_path, output, optio
     assert names(tmp_path) == ["x.fasta"]
 
 
-@pytest.mark.parametrize("command", ["embed", "merge"])
-def test_the_help_names_every_format(monkeypatch, capsys, command):
+@pytest.mark.parametrize("command", ["embed", "merge", "search"])
+def test_the_help_names_every_format(monkeypatch, capfd, command):
     monkeypatch.setattr(sys, "argv", ["esm2", command, "--help"])
     with pytest.raises(SystemExit):
         main()
-    words = re.split(r"[\s,]+", capsys.readouterr().out)
-    assert {suffix for suffix in files.FORMATS if {suffix, f"{suffix}."}.isdisjoint(words)} == set()
+    words = re.split(r"[\s,]+", capfd.readouterr().out)
+    wanted = {suffix for suffix, of in files.FORMATS.items() if of.reads or command != "search"}
+    assert {suffix for suffix in wanted if {suffix, f"{suffix}."}.isdisjoint(words)} == set()
 
 
 def test_a_layer_named_twice_is_one_layer(embed, tmp_path):
@@ -355,7 +356,7 @@ def test_strict_ends_standard_output_at_the_first_bad_record(embed):
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["a"]
 
 
-def test_a_reader_who_leaves_ends_it_in_one_sentence(tmp_path):
+def test_a_reader_who_leaves_ends_it_without_a_word(tmp_path):
     fasta = b"".join(b">r%d\n%s\n" % (i, b"MKTAYIAKQR" * 5) for i in range(500))
     (tmp_path / "x.fasta").write_bytes(fasta)
     with subprocess.Popen(
@@ -370,7 +371,7 @@ def test_a_reader_who_leaves_ends_it_in_one_sentence(tmp_path):
         told = process.stderr.read().decode()
         status = process.wait()
     assert json.loads(first)["id"] == "r0"
-    assert told == "esm2: cannot write -: Broken pipe [file.failed]\n"
+    assert told == ""
     assert status == 1
 
 

@@ -183,7 +183,8 @@ def test_a_damaged_part_is_named_and_nothing_is_written(parts, tmp_path, array, 
 def test_what_is_no_part_is_named(parts):
     run(parts, "embed", "x.fasta", "-o", "no-part.npz")
     for name in ("no-part.npz", "x.fasta"):
-        assert f"{name}: it is no part that `esm2 embed --shard` wrote" in refusal(parts, name)
+        reason = "it is damaged, or no part that `esm2 embed --shard` wrote"
+        assert f"{name}: {reason}" in refusal(parts, name)
     assert "cannot read missing.npz" in refusal(parts, "missing.npz")
 
 

@@ -1,12 +1,13 @@
 """OUT.h5: its layout, the names of its datasets, and those of the field who read it."""
 
 from hashlib import sha256
+from typing import get_args
 
 import h5py
 import numpy as np
 import pytest
 
-from esm2 import files
+from esm2.cli.options import H5Key
 from tests.storing import DIM, META, protein, row, rows, run, write
 
 H5 = run(".h5")
@@ -172,7 +173,7 @@ def test_a_name_that_hdf5_cannot_hold_does_not_cost_the_file(made, name):
     assert len(file) == 2
 
 
-@pytest.mark.parametrize("keys", files.KEYS)
+@pytest.mark.parametrize("keys", get_args(H5Key))
 @pytest.mark.parametrize("kind", ["mean", "per_token"])
 def test_the_same_rows_give_the_same_bytes(tmp_path, keys, kind):
     of = run(".h5", keys=keys, include=(kind,))

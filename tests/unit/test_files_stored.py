@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from esm2 import files
 from esm2.errors import FileError
+from esm2.files import shards
 from tests.storing import DIM, SEVERAL, rows, run, write
 
 FORMATS = [".npz", ".h5", ".parquet", ".safetensors", ".h5ad"]
@@ -116,6 +119,29 @@ def test_a_file_that_was_cut_anywhere_is_told_and_gives_no_wrong_number(tmp_path
         path.write_bytes(whole[:end])
         with pytest.raises(FileError, match=r"x\.\w+: it is damaged, or no file that `esm2 embed`"):
             list(files.read(path).blocks(2))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".safetensors"])  # HDF5 may not come back
+def test_a_file_that_was_changed_anywhere_is_told_or_read(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    made(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 300)):
+        for letter in b"\0\xff":
+            path.write_bytes(whole[:place] + bytes([letter]) + whole[place + 1 :])
+            with contextlib.suppress(FileError):
+                list(files.read(path).blocks(2))
+
+
+def test_a_part_that_was_changed_anywhere_is_told_or_read(tmp_path):
+    path, of = tmp_path / "x.npz", run(shard=(1, 1))
+    write(path, of, rows(of, ["a", "b"]), META | {"input_records": 2})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 300):
+        for letter in b"\0\xff":
+            path.write_bytes(whole[:place] + bytes([letter]) + whole[place + 1 :])
+            with contextlib.suppress(FileError), shards.Part(path) as part:
+                list(shards.merged([part]))
 
 
 def test_what_is_no_file_of_embeddings_is_told(tmp_path):

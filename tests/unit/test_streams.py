@@ -8,6 +8,9 @@ import sys
 import pytest
 
 COMMAND = [sys.executable, "-c", "from esm2.cli import main; main()"]
+FULL = "esm2: cannot write -: No space left on device [file.failed]\n"
+CLOSED = "esm2: cannot write -: standard output is closed [file.failed]\n"
+
 ASK = """
 import os, socket, sys
 from esm2.cli.streams import tell, usable
@@ -54,3 +57,24 @@ def test_a_command_does_its_work_though_nobody_can_be_told(tmp_path, how, words,
 
 def test_what_is_told_never_gets_among_the_results():
     assert run("2>&-", *COMMAND, "models").stdout == run("", *COMMAND, "models").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "how", "told"),
+    [
+        (["--version"], ">&-", CLOSED),
+        (["models", "--help"], ">/dev/full", FULL),
+        (["token", "list", "--database", "sqlite://"], ">/dev/full", FULL),
+        (["fill-mask", "--sequence", "M<mask>T"], ">&-", CLOSED),
+        (["fill-mask", "--sequence", "M<mask>T"], ">/dev/full", FULL),
+        (["fill-mask", "--sequence", "M<mask>T"], "| true", ""),
+        (["pll", "-"], ">&-", CLOSED),
+        (["pll", "-"], "| true", ""),
+        (["embed", "-", "-o", "-"], ">&-", CLOSED),
+    ],
+)
+def test_a_command_whose_results_cannot_be_written_ends(command, how, told):
+    line = f'printf ">p\nMKT\n" | "$@" {how}; exit ${{PIPESTATUS[1]}}'
+    own = ["bash", "-c", line, "bash", *COMMAND, *command]
+    done = subprocess.run(own, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, told)

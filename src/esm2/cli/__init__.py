@@ -32,11 +32,11 @@ from esm2.cli import (
     score,
     search,
     serve,
+    streams,
     token,
     verify,
 )
 from esm2.cli.options import say, sentence
-from esm2.cli.streams import error_usable
 from esm2.errors import Esm2Error
 
 app = typer.Typer(
@@ -133,9 +133,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; never a traceback for what a person can mend."""
-    error_usable()
     try:
-        status = app(standalone_mode=False)
+        with streams.results():
+            status = app(standalone_mode=False)
     except Esm2Error as error:
         say(f"esm2: {sentence(error)} [{error.code}]")
         sys.exit(1)

@@ -149,7 +149,7 @@ def _print_precisions(values: Float, structure: Truth) -> None:
     print(f"{'range':8}{'apart':>8}{'contacts':>10}{'P@L':>8}{'P@L/2':>8}{'P@L/5':>8}")
     for row in precisions(values, *structure):
         shares = "".join(f"{'-' if share is None else f'{share:.3f}':>8}" for share in row.at)
-        print(f"{row.name:8}{_apart(row):>8}{row.contacts:>10}{shares}")
+        print(f"{row.name:8}{_apart(row):>8}{row.contacts:>10}{shares}", flush=True)
 
 
 def _apart(row: Precision) -> str:

@@ -128,7 +128,7 @@ def embed(
         ),
     ] = "error",
     h5_key: Annotated[
-        Literal["id", "accession", "hash", "biotrainer"] | None,
+        options.H5Key | None,
         typer.Option(
             help="What names a dataset of an .h5: the first word of the header, the accession in"
             " it, a hash of the sequence, or biotrainer's.  [default: id]"

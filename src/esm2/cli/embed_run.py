@@ -5,7 +5,6 @@ records ── Journal.replay: done before ──> bulk.embed ──> Journal.ad
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -139,13 +138,14 @@ class Job:
 
         refusals = Refusals(self.source, strict=self.strict)
         written = 0
-        with _standard_output() as write:
-            for item in self._results(self.oddities.watch(records)):
-                if isinstance(item.result, RequestError):
-                    refusals.tell(item.record, item.result)
-                else:
-                    written += 1
-                    write(text.json_line(self.run, item.record.id, _numbers(item), item.result))
+        out = sys.stdout.buffer
+        for item in self._results(self.oddities.watch(records)):
+            if isinstance(item.result, RequestError):
+                refusals.tell(item.record, item.result)
+            else:
+                written += 1
+                out.write(text.json_line(self.run, item.record.id, _numbers(item), item.result))
+                out.flush()  # whoever reads it waits for each
         refusals.tell_the_rest()
         if not written:
             raise RequestError(f"no record of {self.source} could be embedded")
@@ -179,13 +179,15 @@ class Job:
         """What an earlier run has done, each held against its record; to be taken to the end."""
         for entry in journal.replay(records):
             if entry.reason and self.strict:
-                raise RequestError(f"{place(self.source, entry.line, entry.id)}: {entry.reason}")
+                raise RequestError(f"{place(self.source, entry)}: {entry.reason}")
             yield entry
         if journal.resumed:
             rejects = f", {counted(journal.rejected, 'reject')}" if journal.rejected else ""
             say(f"going on after {counted(journal.resumed, 'record')} done before{rejects}")
 
     def _meta(self) -> dict[str, object]:
+        from esm2.files import spelled
+
         decided, run = self.served.decided, self.run
         long = {"long": run.long, "max_residues": run.max_residues} if run.long != "error" else {}
         return {
@@ -200,7 +202,7 @@ class Job:
             "pooling": run.pooling,
             **({"region": run.region} if run.region is not None else {}),
             **long,
-            "source": self.source,
+            "source": spelled(self.source),
             **(self.own.described() if self.own else {}),
         }
 
@@ -274,23 +276,6 @@ def _in_flight_tokens(served: Served | Remote, want: Want, long: str) -> int:
     room = _BYTES_IN_FLIGHT // (token_bytes * decided.pack_tokens)
     packs = min(_PACKS_IN_FLIGHT * served.executors, room)
     return max(packs, 2 * served.executors) * decided.pack_tokens
-
-
-@contextmanager
-def _standard_output() -> Iterator[Callable[[bytes], object]]:
-    """A function that writes; a reader who has left ends the command in one sentence."""
-    stream = sys.stdout.buffer
-
-    def write(line: bytes) -> None:
-        stream.write(line)
-        stream.flush()  # whoever reads it waits for each
-
-    try:
-        yield write
-    except OSError as error:
-        # What Python still holds would fail again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise FileError("-", "write", error.strerror or str(error)) from error
 
 
 class _Numbers(TypedDict):

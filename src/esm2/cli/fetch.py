@@ -37,8 +37,8 @@ def fetch(
     checkpoint = find(name)
     if checkpoint is None:
         say(f"{DEMO_SLUG} is inside this package: there is nothing to fetch")
-        print(Path(esm2.__file__).parent / "demo")
+        print(Path(esm2.__file__).parent / "demo", flush=True)
     else:
         say(f"{name} is {checkpoint.repo} at revision {checkpoint.revision}")
-        print(hub.fetch(checkpoint, say))
+        print(hub.fetch(checkpoint, say), flush=True)
     say(f"next: esm2 serve --model {name}")

@@ -64,8 +64,7 @@ def fill_mask(
         if image is not None:
             title = f"Masked residues, {options.shown(record.id)}, {decided.slug}"
             _draw(guesses, image, title, dark)
-    for row in [_HEADER, *rows]:
-        print("\t".join(row))
+    print(*map("\t".join, [_HEADER, *rows]), sep="\n", flush=True)
     if not quiet:
         single.tell([output, picture], "masked residues", record, decided)
 

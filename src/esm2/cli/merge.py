@@ -38,7 +38,7 @@ def merge(
         ),
     ],
     h5_key: Annotated[
-        Literal["id", "accession", "hash", "biotrainer"] | None,
+        options.H5Key | None,
         typer.Option(help="What names a dataset of an .h5, as for `esm2 embed`.  [default: id]"),
     ] = None,
     force: options.Force = False,

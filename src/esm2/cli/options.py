@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record
 Upper = Annotated[bool, typer.Option("--upper", help="Read residues in lower case as upper case.")]
 
 Force = Annotated[bool, typer.Option("--force", help="Write over a file that is there already.")]
+
+#: What may name a dataset; `files/hdf5.py` says how.
+H5Key = Literal["id", "accession", "hash", "biotrainer"]
 
 #: What an argument takes that is several files.
 FASTA = "FASTA files, Parquet tables with columns id and sequence, or - for standard input."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from esm2.files import Entry
     from esm2.types import Record
 
 _TOLD = 20
@@ -42,7 +43,7 @@ class Refusals:
         Raises:
             RequestError: it is one too many.
         """
-        told = f"{place(record.source or self._source, record.line, record.id)}: {sentence(error)}"
+        told = f"{place(record.source or self._source, record)}: {sentence(error)}"
         if self._strict:
             raise RequestError(told)
         self.count += 1
@@ -55,9 +56,9 @@ class Refusals:
             say(f"{self._source}: {counted(self.count - _TOLD, 'more record')} refused")
 
 
-def place(source: str, line: int, record_id: str) -> str:
+def place(source: str, record: Record | Entry) -> str:
     """Where a record is."""
-    return f"{source}, line {line}, record {shown(record_id)}"
+    return f"{source}, {record.place}, record {shown(record.id)}"
 
 
 def tell_repeated(counts: Mapping[str, int]) -> None:

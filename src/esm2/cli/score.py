@@ -250,7 +250,7 @@ def _only_record(path: Path) -> str:
         second = next(records, None)
     if second is not None:
         reason = "there is a second record; the wild type is a file of one"
-        raise InvalidFasta(str(path), second.line, reason)
+        raise InvalidFasta(str(path), second.line, reason, second.unit)
     return first.sequence
 
 

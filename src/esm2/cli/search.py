@@ -41,7 +41,9 @@ _COLUMNS = {"cosine": "Cosine similarity", "euclidean": "Embedding distance"}
 def search(
     query: Annotated[
         Path,
-        typer.Argument(metavar="QUERY", help="Embeddings: .h5, .npz, .parquet or .safetensors."),
+        typer.Argument(
+            metavar="QUERY", help="Embeddings: .h5, .parquet, .npz, .safetensors, .h5ad."
+        ),
     ],
     db: Annotated[
         Path, typer.Argument(metavar="DB", help="Embeddings to search, made in the same way.")

@@ -85,6 +85,7 @@ def read(
                 second.line,
                 "a second record; this command takes one protein, the functions of Python take"
                 " many (esm2.load), and so does `esm2 embed`",
+                second.unit,
             )
     if upper:
         (record,) = fasta_file.upper([record])
@@ -185,6 +186,8 @@ def save_npz(
     """
     import numpy as np
 
+    from esm2.files import spelled
+
     meta = {
         "esm2": __version__,
         "model": decided.slug,
@@ -192,7 +195,7 @@ def save_npz(
         "weights_kind": decided.weights_kind,
         "device": decided.device,
         "dtype": decided.dtype,
-        "source": "--sequence" if fasta is None else fasta,
+        "source": "--sequence" if fasta is None else spelled(fasta),
     }
     texts = {"id": record.id, "sequence": record.sequence, "meta": json.dumps(meta)}
     members: dict[str, Any] = {**arrays, **texts}

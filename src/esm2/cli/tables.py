@@ -228,12 +228,11 @@ def written(output: Path) -> Iterator[TextIO]:
         FileError: it cannot be written.
     """
     if str(output) == STDOUT:
-        with _failing(output):
-            out = _as_text(sys.stdout.buffer)
-            try:
-                yield out
-            finally:
-                out.detach()  # which writes the rest, and leaves standard output open
+        out = _as_text(sys.stdout.buffer)
+        try:
+            yield out
+        finally:
+            out.detach()  # which writes the rest, and leaves standard output open
         return
     from esm2.cli import single
 

@@ -55,7 +55,7 @@ def create(
     until = None if expires is None else _until(expires)
     store, where = _open(database)
     token, secret = store.create(name, scopes, until, residues_per_minute)
-    print(secret)
+    print(secret, flush=True)
     typer.echo(
         f"esm2: token {token.id} ({token.name}) is in {where}; a server opens to it with"
         " --token-database. It is not shown again.",

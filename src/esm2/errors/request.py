@@ -363,16 +363,16 @@ class InvalidFasta(RequestError):
 
     Attributes:
         source: name of the file, "-" for standard input.
-        line: 1-based line where the trouble is.
+        line: 1-based line where the trouble is; of a table, the row.
     """
 
     code = "request.invalid_fasta"
 
-    def __init__(self, source: str, line: int, reason: str) -> None:
+    def __init__(self, source: str, line: int, reason: str, unit: str = "line") -> None:
         self.source = source
         self.line = line
         self.reason = reason
-        super().__init__(f"{source}, line {line}: {reason}")
+        super().__init__(f"{source}, {unit} {line}: {reason}")
 
 
 class InvalidStructure(RequestError):

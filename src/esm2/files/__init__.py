@@ -21,14 +21,13 @@ from typing import Any
 from esm2.errors import FileError, MissingExtra
 from esm2.files.journal import Journal
 from esm2.files.names import duplicates
-from esm2.files.place import check_place, rejects_path, replaced, work_directory
+from esm2.files.place import check_place, rejects_path, replaced, spelled, work_directory
 from esm2.files.placing import beside, put, target
 from esm2.files.run import Entry, Kept, Run
 from esm2.files.stored import Stored, guarded
 
 __all__ = [
     "FORMATS",
-    "KEYS",
     "Entry",
     "Format",
     "Journal",
@@ -45,12 +44,10 @@ __all__ = [
     "read",
     "rejects_path",
     "replaced",
+    "spelled",
     "target",
     "work_directory",
 ]
-
-#: What may name a dataset in HDF5; `hdf5.py` says how.
-KEYS = ("id", "accession", "hash", "biotrainer")
 
 Write = Callable[[Path, Kept, Mapping[str, object]], list[str]]
 

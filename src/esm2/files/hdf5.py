@@ -38,7 +38,6 @@ from esm2.files.stored import Stored, made
 from esm2.types import Float
 
 FORMAT_VERSION = 1
-KEYS = ("id", "accession", "hash", "biotrainer")
 
 _BY_SEQUENCE = ("hash", "biotrainer")
 

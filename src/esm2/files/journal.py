@@ -13,7 +13,6 @@ beyond is cut off. Only one process at a time has the directory (a lock that die
 
 from __future__ import annotations
 
-import fcntl
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 
 from esm2.errors import CannotResume, FileError
 from esm2.files import lines
-from esm2.files.place import make_work_directory, refuse_busy, refuse_foreign, work_directory
+from esm2.files.place import open_or_make, refuse_foreign, take_directory, work_directory
 from esm2.files.run import Entry, Run
 from esm2.pooling import KINDS
 from esm2.types import Float, Outputs, Record
@@ -80,15 +79,14 @@ class Journal:
             CannotResume: it is that of another run, or another process has it.
             FileError: it cannot be made or read.
         """
-        made = False
+        new = False
         try:
             with self._failing():
-                made = make_work_directory(self.directory, _OURS, _JOURNAL)
-                journal = self._open(_JOURNAL)
-                self._lock()
+                journal = self._keep(_JOURNAL, take_directory(self.directory, _OURS, _JOURNAL))
+                new = not os.fstat(journal.fileno()).st_size
                 self._take_up(journal)
         except BaseException:
-            if made:
+            if new:  # else it is an earlier run's, or another process has it
                 self.discard()
             self._resources.close()
             raise
@@ -162,6 +160,7 @@ class Journal:
                     size=size,
                     crc=crc,
                     region=region,
+                    unit=record.unit,
                 )
             )
         self.count += 1
@@ -189,6 +188,7 @@ class Journal:
                     reason=reason,
                     size=len(text),
                     crc=zlib.crc32(text),
+                    unit=record.unit,
                 )
             )
         self.rejected += 1
@@ -238,8 +238,8 @@ class Journal:
             digest = sha256(record.sequence.encode()).hexdigest()
             if (record.header, digest) != (entry.header, entry.sha256):
                 self.refuse(
-                    f"record {number} of the input was {entry.id!a} (line {entry.line}), and is"
-                    f" {record.id!a} (line {record.line}) or has another sequence"
+                    f"record {number} of the input was {entry.id!a} ({entry.place}), and is"
+                    f" {record.id!a} ({record.place}) or has another sequence"
                 )
             yield entry
 
@@ -268,7 +268,7 @@ class Journal:
             journal.truncate(0)
             self._clear()
         for name in (*self._kinds, _REJECTS):
-            self._open(name)
+            self._keep(name, open_or_make(self.file(name)))
         if journal.seek(0, os.SEEK_END):
             self._count_what_is_whole(len(first))
         else:
@@ -351,16 +351,9 @@ class Journal:
 
     # --- files ---------------------------------------------------------------------------------
 
-    def _open(self, name: str) -> BinaryIO:
-        descriptor = os.open(self.file(name), os.O_RDWR | os.O_CREAT, 0o666)
-        self._files[name] = self._resources.enter_context(os.fdopen(descriptor, "r+b", 0))
-        return self._files[name]
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._files[_JOURNAL], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            refuse_busy(self.directory)
+    def _keep(self, name: str, file: BinaryIO) -> BinaryIO:
+        self._files[name] = self._resources.enter_context(file)
+        return file
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

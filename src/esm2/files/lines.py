@@ -56,8 +56,8 @@ def entry_of(line: bytes) -> Entry | None:
 
 def reject_of(record: Record, reason: str) -> bytes:
     """A record that `fasta.read` reads again with the sequence that it has."""
-    place = f"{record.source}, line" if record.source else "line"
-    header = " ".join(f"{record.header} [{place} {record.line}: {reason}]".split("\n"))
+    place = f"{record.source}, {record.place}" if record.source else record.place
+    header = " ".join(f"{record.header} [{place}: {reason}]".split("\n"))
     indent = " " * record.sequence.startswith((">", ";"))
     stop = "*" * record.sequence.endswith("*")  # one is removed when it is read
     return f">{header}\n{indent}{record.sequence}{stop}\n".encode()

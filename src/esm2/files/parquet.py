@@ -10,6 +10,7 @@ in the metadata of the schema, under `esm2`.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -41,13 +42,16 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
         metadata={"esm2": json.dumps(meta)},
     )
     group = max(1, _GROUP_BYTES // (4 * run.dim * len(names)))
-    with pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        use_dictionary=["description"],
-        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in names},
-    ) as file:
+    with (
+        pa.OSFile(os.fsencode(path), "wb") as disk,
+        pq.ParquetWriter(
+            disk,
+            schema,
+            compression="zstd",
+            use_dictionary=["description"],
+            column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in names},
+        ) as file,
+    ):
         for entries, arrays in grouped(kept, group):
             flat = [
                 pa.FixedSizeListArray.from_arrays(
@@ -71,13 +75,13 @@ def write(path: Path, kept: Kept, meta: Mapping[str, object]) -> list[str]:
 
 def read(path: Path) -> Stored:
     """An OUT.parquet with one vector a record; see `stored.guarded` for what it may raise."""
-    with pq.ParquetFile(path) as file:
+    with pa.OSFile(os.fsencode(path)) as disk, pq.ParquetFile(disk) as file:
         schema = file.schema_arrow
         meta = json.loads(schema.metadata[b"esm2"])
         dim = schema.field("embedding").type.list_size if "embedding" in schema.names else 0
 
     def blocks(size: int) -> Iterator[tuple[list[str], Float]]:
-        with pq.ParquetFile(path) as file:
+        with pa.OSFile(os.fsencode(path)) as disk, pq.ParquetFile(disk) as file:
             for batch in file.iter_batches(size, columns=["id", "embedding"]):
                 numbers = batch.column("embedding").flatten().to_numpy()
                 yield batch.column("id").to_pylist(), numbers.reshape(len(batch), dim)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO
 
 from esm2.errors import CannotResume, FileError
 from esm2.files import placing
@@ -19,6 +20,12 @@ def work_directory(output: Path) -> Path:
 def rejects_path(output: Path) -> Path:
     """Where the records go that have no embedding."""
     return output.with_name(f"{output.name}.rejects.fasta")
+
+
+def spelled(path: str | Path) -> str:
+    """The name of a file as text that any file can hold: a byte of it that is not UTF-8 is
+    `\\udcff`, as in what is told on standard error."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def replaced(output: Path, source: str) -> Path | None:
@@ -59,44 +66,65 @@ def check_place(output: Path, *, force: bool) -> None:
     placing.clear(parent)
 
 
-def make_work_directory(directory: Path, ours: set[str], needed: str) -> bool:
-    """Make it, unless it is there already and holds nothing but what we put there.
-
-    It will be emptied and removed in the end, so it must be ours.
+def take_directory(directory: Path, ours: set[str], journal: str) -> BinaryIO:
+    """Have a work directory for this process alone; it is made unless it is there.
 
     Args:
         ours: the names that may be in it.
-        needed: the one that must be there if any is.
+        journal: the one of them that must be there if any is.
 
     Returns:
-        whether it was made.
+        the journal; its lock, and so the directory, is ours until it is closed.
 
     Raises:
+        CannotResume: another process has it.
         FileError: something else is there.
         OSError: it cannot be made.
     """
+    while True:
+        try:
+            _make(directory, ours, journal)
+            file = open_or_make(directory / journal)
+        except OSError as error:
+            with suppress(OSError):  # an empty one is nobody's
+                directory.rmdir()
+            if isinstance(error, FileNotFoundError) and directory.parent.is_dir():
+                continue  # another process has just removed it
+            raise
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()  # another process has just removed it
+        except BlockingIOError:
+            file.close()
+            busy = "another process is writing it now"
+            raise CannotResume(directory, [busy], "wait for it, or name another output") from None
+        except BaseException:
+            file.close()
+            raise
+
+
+def _make(directory: Path, ours: set[str], journal: str) -> None:
+    """It will be emptied and removed in the end, so what is in it must be ours."""
     try:
         directory.mkdir()
     except FileExistsError:
         if not directory.is_dir():
             reason = "it is there already, and not a directory; move it away"
             raise FileError(directory, "use", reason) from None
-    else:
-        return True
     names = {path.name for path in directory.iterdir()}
-    if names and (needed not in names or not names <= ours):
+    if names and (journal not in names or not names <= ours):
         refuse_foreign(directory)
-    return False
 
 
-def refuse_busy(directory: Path) -> NoReturn:
-    """Another process has it.
+def open_or_make(path: Path) -> BinaryIO:
+    """A file to read and write, not buffered.
 
     Raises:
-        CannotResume: always.
+        OSError: it cannot be opened or made.
     """
-    busy = "another process is writing it now"
-    raise CannotResume(directory, [busy], "wait for it, or name another output") from None
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
 
 
 def refuse_foreign(directory: Path) -> None:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from esm2.errors import FileError, RequestError
+from esm2.files.place import spelled
 from esm2.pooling import Region
 from esm2.types import Record
 
@@ -54,7 +55,7 @@ class Regions:
         self,
         same: Region | None = None,
         table: Mapping[str, _Own] | None = None,
-        source: Path | None = None,
+        source: str = "",
         digest: str = "",
     ) -> None:
         self._same = same
@@ -167,4 +168,4 @@ def _table(path: Path) -> Regions:
         table.setdefault(name, _Own(number)).spans.append((start, stop))
     if not table:
         raise RequestError(f"{path}: there is no region in it")
-    return Regions(table=table, source=path, digest=sha256(content).hexdigest())
+    return Regions(table=table, source=spelled(path), digest=sha256(content).hexdigest())

@@ -95,7 +95,7 @@ class Entry:
     """What became of one record.
 
     Attributes:
-        line: of its header in the input, 1-based.
+        line: of its header in the input, 1-based; of a table, the row.
         id, header: as they were read.
         sha256: of its sequence as written.
         length: residues; 0 where there was no telling.
@@ -105,6 +105,7 @@ class Entry:
         reason: why it was rejected; empty for one that was kept.
         size, crc: bytes that it has in the work directory, and their CRC-32.
         region: the residues used, where the run is of regions.
+        unit: what `line` counts, "line" or "row".
     """
 
     line: int
@@ -119,6 +120,12 @@ class Entry:
     size: int
     crc: int
     region: str = ""
+    unit: str = "line"
+
+    @property
+    def place(self) -> str:
+        """As that of its record."""
+        return f"{self.unit} {self.line}"
 
 
 class Kept(Protocol):

@@ -27,6 +27,7 @@ from esm2.errors import FileError
 from esm2.files import lines
 from esm2.files.npz import ARRAY_OF
 from esm2.files.run import Entry, Run
+from esm2.files.stored import DAMAGE
 from esm2.pooling import KINDS
 from esm2.types import Record
 
@@ -89,6 +90,7 @@ class Part:
         number, of: which of how many.
         run: how it was made.
         meta: what the file says of itself.
+        records: those of the whole input.
 
     Raises:
         FileError: it cannot be read, or is no part of a run.
@@ -105,21 +107,23 @@ class Part:
             archive = opened.enter_context(zipfile.ZipFile(self.path))
             with archive.open("meta.npy") as file:
                 self.meta: dict[str, Any] = json.loads(str(np.lib.format.read_array(file)))
+            self.records = int(self.meta["input_records"])
             array = partial(_array, opened, archive)
             self._journal, self._rejects = array("journal"), array("rejects")
+            described = lines.run_of(self._journal.readline())
+            if described is None:
+                raise self._damaged("its journal")
+            known = {name: tuple(v) if isinstance(v, list) else v for name, v in described.items()}
+            self.run = Run(**known)  # type: ignore[arg-type]  # what `described` gave
+            assert self.run.shard is not None, "it has a journal"
+            self.number, self.of = self.run.shard
+            kinds = [kind for kind in KINDS if kind in self.run.include]
+            self._kinds = {kind: array(ARRAY_OF[kind]) for kind in kinds}
         except OSError as error:
             raise FileError(self.path, "read", error.strerror or str(error)) from error
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            reason = "it is no part that `esm2 embed --shard` wrote"
+        except DAMAGE as error:
+            reason = "it is damaged, or no part that `esm2 embed --shard` wrote"
             raise FileError(self.path, "merge", reason) from error
-        described = lines.run_of(self._journal.readline())
-        if described is None:
-            raise self._damaged("its journal")
-        known = {name: tuple(v) if isinstance(v, list) else v for name, v in described.items()}
-        self.run = Run(**known)  # type: ignore[arg-type]  # what `described` gave
-        assert self.run.shard is not None, "it has a journal"
-        self.number, self.of = self.run.shard
-        self._kinds = {kind: array(ARRAY_OF[kind]) for kind in KINDS if kind in self.run.include}
 
     def __enter__(self) -> Part:
         return self
@@ -135,8 +139,10 @@ class Part:
         """
         try:
             return self._take()
-        except zipfile.BadZipFile:  # zip's own checksum, at the end of an array
-            raise self._damaged("it") from None
+        except OSError as error:
+            raise FileError(self.path, "read", error.strerror or str(error)) from error
+        except DAMAGE as error:
+            raise self._damaged("it") from error
 
     def _take(self) -> tuple[Entry, dict[str, bytes]] | None:
         line = self._journal.readline()
@@ -206,7 +212,7 @@ def merged(parts: Sequence[Part]) -> Iterator[tuple[Entry, dict[str, bytes]]]:
         FileError: one is damaged, or ends too early.
     """
     ordered = sorted(parts, key=lambda part: part.number)
-    for number in range(int(parts[0].meta["input_records"])):
+    for number in range(parts[0].records):
         part = ordered[number % len(ordered)]
         taken = part.take()
         if taken is None:

@@ -8,6 +8,10 @@ so .csv and .jsonl cannot be read.
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +22,13 @@ from zipfile import BadZipFile
 from esm2.catalog import CAVEATS
 from esm2.errors import FileError
 from esm2.types import Float
+
+#: What reading raises where a file is damaged, or was made by others.
+DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, BadZipFile, EOFError, LookupError),
+    *(lzma.LZMAError, MemoryError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError),
+    *(struct.error, tokenize.TokenError, zlib.error),
+)
 
 #: Records in a block -> blocks of (ids, float32 (records, D)), in the order of the file.
 Blocks = Callable[[int], Iterator[tuple[list[str], Float]]]
@@ -71,7 +82,7 @@ def made(path: Path, meta: Mapping[str, Any], dim: int, blocks: Blocks) -> Store
 
     Raises:
         FileError: it is a part of a run, or there is not one vector a record.
-        KeyError, ValueError, TypeError: `esm2 embed` did not write it.
+        one of DAMAGE: `esm2 embed` did not write it.
     """
     if shard := meta.get("shard"):
         reason = f"it is part {shard} of a run; `esm2 merge` makes one file of all"
@@ -120,5 +131,5 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:  # HDF5's have no number
         raise FileError(path, "read", error.strerror or foreign) from error
-    except (KeyError, ValueError, TypeError, EOFError, RuntimeError, BadZipFile) as error:
+    except DAMAGE as error:
         raise FileError(path, "read", foreign) from error

@@ -39,6 +39,7 @@ from esm2.files.fasta.content import (
     text,
     total_size,
 )
+from esm2.files.place import spelled
 from esm2.types import Record
 
 __all__ = ["STDIN", "Position", "read", "read_all", "upper"]
@@ -93,7 +94,7 @@ def read_all(
                 next(records)
     for source in sources:
         for record in _read(source, position):
-            yield replace(record, source=source) if len(sources) > 1 else record
+            yield replace(record, source=spelled(source)) if len(sources) > 1 else record
 
 
 def upper(records: Iterable[Record]) -> Iterator[Record]:

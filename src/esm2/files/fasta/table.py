@@ -10,6 +10,7 @@ from 1. Rows are read some at a time, so memory is bounded by the longest of the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +46,14 @@ def records(path: str, position: Position) -> Iterator[Record]:
         raise MissingExtra("pyarrow", "parquet") from error
     before, size = position.done, Path(path).stat().st_size
     try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.OSFile(os.fsencode(path)) as disk, parquet.ParquetFile(disk) as file:
             names = _columns(path, file.schema_arrow)
             if not file.metadata.num_rows:
                 raise FileError(path, "read", "the table is empty: it has no row")
             for row, record in enumerate(_rows(file, names), start=1):
                 position.done = before + size * row // file.metadata.num_rows
                 yield record
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise FileError(path, "read", f"it is damaged or cut short ({error})") from error
 
 
@@ -93,7 +94,7 @@ def _rows(file: ParquetFile, names: list[str]) -> Iterator[Record]:
             name = _line(own) or f"seq {row}"
             header = " ".join([name, *filter(None, map(_line, more))])
             residues = "".join((sequence or "").split()).removesuffix("*")
-            yield Record(name, header, residues, row)
+            yield Record(name, header, residues, row, unit="row")
 
 
 def _line(value: object) -> str:
