@@ -93,10 +93,10 @@ def keep(journal: files.Journal, made: Iterable[Row]) -> None:
 def write(
     path: Path, of: files.Run, made: Iterable[Row], meta: Mapping[str, object] = META
 ) -> list[str]:
-    """Make the file; what has to be said about it."""
+    """Make the file, over one that is there; what has to be said about it."""
     with files.Journal(path, of) as journal:
         keep(journal, made)
-        return files.commit(path, journal, meta)
+        return files.commit(path, journal, meta, force=True)
 
 
 def names(directory: Path) -> list[str]:

@@ -159,6 +159,7 @@ def test_a_damaged_first_line_is_refused_and_nothing_is_lost(path, kept):
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 from esm2 import files
 from tests.storing import keep, rows, run
 with files.Journal(Path(sys.argv[1]), run()) as journal:
@@ -336,6 +337,7 @@ def test_an_error_or_an_interrupt_keeps_what_was_done(path, error, reason):
 
 NO_ROOM = """
 import resource, sys
+from pathlib import Path
 from esm2 import files
 from esm2.errors import FileError
 from tests.storing import run

@@ -18,7 +18,7 @@ from esm2 import __version__
 from esm2.cli import options, progress
 from esm2.cli.options import counted, say
 from esm2.cli.records import Refusals, place, tell_repeated
-from esm2.errors import CannotResume, FileError, RequestError
+from esm2.errors import CannotResume, RequestError
 from esm2.oddities import Oddities
 
 if TYPE_CHECKING:
