@@ -9,6 +9,7 @@ import pytest
 
 from esm2.cli.listening import Server
 from esm2.runtime import Runtime
+from esm2.server.metrics import Metrics
 from esm2.settings import load
 
 
@@ -19,7 +20,8 @@ def caller(trusted: list[str], peer: str, forwarded: str) -> str:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["client"][0])
 
-    config = Server(app, Runtime(load({"trust_proxy": trusted}), {}), lambda: None).config
+    runtime = Runtime(load({"trust_proxy": trusted}), {})
+    config = Server(app, runtime, Metrics(), lambda: None).config
     config.load()
     scope = {
         "type": "http",

@@ -384,7 +384,7 @@ ADDRESSES = [
     _token("in another case", "Invalid token", Authorization="Token FIRST-SECRET"),
     _token("the list of all", "Invalid token", Authorization="Token first-secret, second-secret"),
     _token("not ASCII", "Invalid token", Authorization="Token s\xe9cret"),
-    _token("without a scheme", Authorization="first-secret"),
+    _token("without a scheme", "neither Token nor Bearer", Authorization="first-secret"),
     _token("of another scheme", Authorization="Basic Zmlyc3Qtc2VjcmV0"),
     _token("wrong cookie", "Invalid token", Cookie="access=wrong-secret;refresh=x"),
     _token("cookie of another name", Cookie="refresh=first-secret"),

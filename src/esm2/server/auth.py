@@ -20,7 +20,6 @@ from esm2.tokens import Caller
 from esm2.tokens.book import TokenBook
 
 _SCHEMES = ("token", "bearer")
-_NONE = "Authentication credentials were not provided"
 
 
 class Gate:
@@ -53,10 +52,11 @@ class Gate:
             return Caller(f"address {address}", "anonymous")
         shown = _shown(request)
         if shown is None:
-            there = "authorization" in request.headers
+            foreign = " (the header Authorization says neither Token nor Bearer)"
             raise Unauthenticated(
-                ("The Authorization header says neither Token nor Bearer" if there else _NONE)
-                + "; send the header 'Authorization: Token YOUR_TOKEN'"
+                "Authentication credentials were not provided"
+                f"{foreign * ('authorization' in request.headers)}; send the header"
+                " 'Authorization: Token YOUR_TOKEN'"
             )
         digest = _hash(shown)
         # Every token is compared, each in constant time: the time taken tells nothing.
