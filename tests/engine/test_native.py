@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from esm2.catalog import Shape
 from esm2.engine.device import has_bfloat16
 from esm2.engine.engine import Engine
 from esm2.engine.native import library
+from esm2.engine.native.model import NativeESM2
+from esm2.engine.weights import load_checkpoint
 from esm2.errors import SettingsError
-from esm2.types import ForwardRequest, Want
+from esm2.types import ForwardRequest, Outputs, Want
 from tests.checkpoints import random_fair_esm, save_hf
 from tests.natives import KERNELS, native
 from tests.near import Arrays, differences
@@ -108,36 +112,66 @@ def test_a_sequence_has_the_same_bits_in_any_company_and_with_any_threads(
             assert all(np.array_equal(own[name], expected[name]) for name in expected)
 
 
+@contextmanager
+def going_ahead(
+    loaded: Engine, long: ForwardRequest, rows: int, patched: pytest.MonkeyPatch
+) -> Iterator[tuple[Future[list[Outputs]], list[torch.Tensor]]]:
+    """A pass that has begun, and what it keeps: a layer is finite once it is there."""
+    # How far it is, its buffers tell: its residual stream, and then each layer that it keeps.
+    made: list[torch.Tensor] = []
+
+    def empty(*shape: int, **how: torch.dtype) -> torch.Tensor:
+        new = torch.zeros(shape, **how) if how else torch.full(shape, torch.nan)
+        if shape == (rows, SHAPES[32][1]):
+            made.append(new)
+        return new
+
+    kept: list[torch.Tensor] = []
+    with patched.context() as own, ThreadPoolExecutor(1) as pool:
+        own.setattr(torch, "empty", empty)
+        ahead = pool.submit(loaded.run, [long], ahead=True)
+        while not (ahead.done() or (made and bool(made[0].isfinite().any()))):
+            pass
+        kept += made[1:]
+        assert len(kept) == 1 + SHAPES[32][0]
+        yield ahead, kept
+
+
 @native
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_pass_stops_for_one_that_goes_ahead_and_both_give_the_same_bits(
     root: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers = SHAPES[32][0]
     loaded = engine(checkpoint(32, root), kernel)
-    long, short = requests(layers, (1500, 5))  # of the first, everything
+    long, short = requests(SHAPES[32][0], (1500, 5))  # of the first, everything
     alone = [run(loaded, [long])[0], run(loaded, [short])[0]]
-    # How far a pass is, its buffers tell: its residual stream, and then each layer that it keeps.
-    made: list[torch.Tensor] = []
-
-    def empty(*shape: int, **how: torch.dtype) -> torch.Tensor:
-        new = torch.zeros(shape, **how) if how else torch.full(shape, torch.nan)
-        if shape == (1502, SHAPES[32][1]):
-            made.append(new)
-        return new
-
-    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
-        patched.setattr(torch, "empty", empty)
-        ahead = pool.submit(loaded.run, [long], ahead=True)
-        while not (ahead.done() or (made and bool(made[0].isfinite().any()))):
-            pass
+    with going_ahead(loaded, long, 1502, monkeypatch) as (ahead, kept):
         behind = loaded.run([short])
-        assert all(bool(kept.isfinite().all()) for kept in made[1:]), "it did not stop"
+        assert all(bool(layer.isfinite().all()) for layer in kept), "it did not stop"
         (before,) = ahead.result()
-    assert len(made) == 2 + layers
     for own, expected in zip((before, behind[0]), alone, strict=True):
         given = flat(own)
         assert all(np.array_equal(given[name], expected[name]) for name in expected)
+
+
+@native
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_so_does_the_language_head_behind_a_pass(
+    root: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint(32, root)
+    loaded = engine(path, kernel)
+    (kernels,) = (
+        own for own in library.available(Shape(*SHAPES[32]), "float32") if own.name == kernel
+    )
+    model = NativeESM2(load_checkpoint(path, torch.device("cpu")).model, kernels, threads=2)
+    hidden = torch.ones(64, SHAPES[32][1])
+    alone = model.language_head(hidden)
+    (long,) = requests(SHAPES[32][0], (1500,))
+    with going_ahead(loaded, long, 1502, monkeypatch) as (_, kept):
+        behind = model.language_head(hidden)
+        assert all(bool(layer.isfinite().all()) for layer in kept), "it did not stop"
+    assert torch.equal(behind, alone)
 
 
 @native

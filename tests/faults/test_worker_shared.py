@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,16 @@ def test_a_batch_goes_ahead_of_one_that_is_being_computed(hanging):
     with pytest.raises(NotFinite):
         own.ahead([asking(command("nan"))])
     assert not behind.done()
+
+
+def test_the_cpus_go_to_what_goes_ahead_first(hanging):
+    """And to the server: what is behind is nicer than both."""
+    own, _ = hanging
+    threads = Path(f"/proc/{own.pid}/task").iterdir()
+    nice = {thread.name: os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads}
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice.pop(str(own.pid)) == min(19, ours + 5)
+    assert ours in nice.values()
 
 
 def test_nothing_goes_ahead_to_a_child_that_was_not_looked_at_yet(worker, where):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -144,7 +145,10 @@ class Engine:
                 for request in requests
             ]
             hidden = self._forward(requests, packed, keep, depth, maps, ahead=ahead)
-            return read(requests, packed, hidden, maps, self._model.language_head)
+            head = self._model.language_head
+            if isinstance(self._model, NativeESM2):
+                head = partial(self._model.language_head, ahead=ahead)
+            return read(requests, packed, hidden, maps, head)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # torch's CPU allocator reports out of memory as a plain RuntimeError.
             reason = (str(error).splitlines() or ["out of memory"])[0]  # MemoryError says nothing

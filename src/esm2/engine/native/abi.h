@@ -60,6 +60,7 @@ struct LanguageHead {
 
 struct HeadJob {
   int32_t rows, threads;
+  int32_t ahead;   // as in Job
   const float *x;  // rows x D
   float *scratch;  // rows x D
   float *out;      // rows x columns

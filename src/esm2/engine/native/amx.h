@@ -275,7 +275,7 @@ inline void square(const char *rows, const char *panel, int steps, const float *
 // As `linear` in gemm.h, of sums in tiles.
 template <class Product, class X, Then then>
 void by_tiles(const typename X::Element *in, const Linear &linear, int rows, int K, int N,
-              Columns columns, void *out, char *buffer) {
+              Columns columns, void *out, char *buffer, const Way &way) {
   alignas(64) static constexpr float zeros[PANEL] = {};
   alignas(64) float sums[SQUARE * PANEL];
   Tiles tiles;
@@ -290,6 +290,7 @@ void by_tiles(const typename X::Element *in, const Linear &linear, int rows, int
     const bool last = k + taken == K;
     const TileOperand all = tile_operand<Product, X>(in, rows, k, taken, K, buffer);
     for (int n = columns.first; n < columns.end; n += PANEL) {
+      way.let_by();
       const uint32_t *weights = linear.panels + n * words + k / Product::PER_WORD * PANEL;
       const char *panel = reinterpret_cast<const char *>(weights);
       if constexpr (Product::PARTS == 3) {

@@ -18,6 +18,7 @@
 
 #include "element.h"
 #include "functions.h"
+#include "gate.h"
 #ifdef __AMX_TILE__
 #include "amx_attention.h"
 #endif
@@ -297,12 +298,14 @@ struct Head {
 
   // The queries first .. end - 1.
   template <bool observed, class Observer>
-  void run(int first, int end, Element *context, int context_stride,
-           const Observer &observe) const {
-    for (int start = first; start < end; start += LANES)
+  void run(int first, int end, Element *context, int context_stride, const Observer &observe,
+           const Way &way) const {
+    for (int start = first; start < end; start += LANES) {
+      way.let_by();
       block<observed>(start, end - start < LANES ? end - start : LANES,
                       context + static_cast<size_t>(start) * context_stride, context_stride,
                       observe);
+    }
   }
 };
 

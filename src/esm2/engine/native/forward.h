@@ -16,7 +16,7 @@
 //
 // A row's numbers are the same bits in either way: each sum is formed by one thread, in one order.
 //
-// Between blocks and between items a thread lets by whoever goes ahead (gate.h).
+// Every millisecond or so a thread lets by whoever goes ahead (gate.h).
 #pragma once
 #include <atomic>
 #include <cstring>
@@ -48,14 +48,15 @@ class Forward {
   };
 
  public:
-  Forward(const Model &model, const Job &job) : model_(model), job_(job), plan_(model, job) {}
+  Forward(const Model &model, const Job &job)
+      : model_(model), job_(job), way_(job.ahead), plan_(model, job) {}
 
   size_t workspace() const { return plan_.memory.bytes(job_.threads); }
 
   void run() {
-    if (job_.ahead) gate.close();
+    way_.begin();
     run_together(job_.threads, [this](int rank, int threads) { work(rank, threads); });
-    if (job_.ahead) gate.open();
+    way_.end();
   }
 
  private:
@@ -81,8 +82,7 @@ class Forward {
       } else if (done == job_.depth && job_.row_count >= 0) {
         feed_wanted(model_.layer[done - 1], rank, threads);
       } else {
-        let_by();
-        for (Rows rows; shares_.take(rank, rows); let_by())
+        for (Rows rows; shares_.take(rank, rows);)
           advance(done, {rank, rows.first, rows.end, 0, 1});
       }
       if (done == job_.depth) return;
@@ -95,12 +95,8 @@ class Forward {
     }
   }
 
-  void let_by() const {
-    if (!job_.ahead) gate.pass();
-  }
-
   void meet(int threads) {
-    barrier_.wait(threads, [this] { let_by(); });
+    barrier_.wait(threads, [this] { way_.let_by(); });
   }
 
   // From one layer's attention to the next one's, of a block of rows.
@@ -117,7 +113,6 @@ class Forward {
     char *scratch = plan_.memory.at(job_, plan_.scratch, rank);
     for (size_t i; (i = next_item_.fetch_add(1, std::memory_order_relaxed)) < plan_.items.size();) {
       attend(model_.layer[index], plan_.items[i], index + 1 == job_.depth, scratch);
-      let_by();
     }
   }
 
@@ -154,7 +149,7 @@ class Forward {
       const int rows = std::min(BLOCK_ROWS, part.end - row);
       layer_norm<X>(x(row), layer.attention_norm, model_.eps, rows, D, block(part));
       linear<Product, X, Then::STORE>(block(part), layer.qkv, rows, D, 3 * D, part.columns(3 * D),
-                                      qkv(row), operand(part));
+                                      qkv(row), operand(part), way_);
     }
   }
 
@@ -171,7 +166,7 @@ class Forward {
                       model_.dim, block(part) + i * D);
       linear<Product, X, Then::STORE>(block(part), layer.qkv, rows, model_.dim, 3 * model_.dim,
                                       part.columns(3 * model_.dim), found + letter * 3 * D,
-                                      operand(part));
+                                      operand(part), way_);
     }
     meet(threads);
     for (int t = own.first; t < own.end; t++)
@@ -182,10 +177,10 @@ class Forward {
   void feed(const Layer &layer, int rows, const Element *context, float *x, const Part &part) const {
     const int D = model_.dim;
     Element *wide = own<Element>(plan_.own_wide, part.rank);
-    linear<Product, X, Then::ADD>(context, layer.out, rows, D, D, x, operand(part));
+    linear<Product, X, Then::ADD>(context, layer.out, rows, D, D, x, operand(part), way_);
     layer_norm<X>(x, layer.ffn_norm, model_.eps, rows, D, block(part));
-    linear<Product, X, Then::GELU>(block(part), layer.up, rows, D, 4 * D, wide, operand(part));
-    linear<Product, X, Then::ADD>(wide, layer.down, rows, 4 * D, D, x, operand(part));
+    linear<Product, X, Then::GELU>(block(part), layer.up, rows, D, 4 * D, wide, operand(part), way_);
+    linear<Product, X, Then::ADD>(wide, layer.down, rows, 4 * D, D, x, operand(part), way_);
   }
 
   // The same for the last layer, when only some rows of it are wanted.
@@ -196,7 +191,6 @@ class Forward {
                     1};
     float *picked = own<float>(plan_.own_picked, rank);
     for (int at = part.first; at < part.end; at += BLOCK_ROWS) {
-      let_by();
       const int rows = std::min(BLOCK_ROWS, part.end - at);
       for (int i = 0; i < rows; i++) {
         memcpy(picked + i * D, x(job_.rows[at + i]), D * sizeof(float));
@@ -219,16 +213,16 @@ class Forward {
     const auto wide_row = [&](int row) { return wide + static_cast<size_t>(row) * 4 * D; };
     by_blocks([&](int row, int rows) {
       linear<Product, X, Then::ADD>(context(row), layer.out, rows, D, D, all.columns(D), x(row),
-                                    operand(all));
+                                    operand(all), way_);
     });
     by_blocks([&](int row, int rows) {
       layer_norm<X>(x(row), layer.ffn_norm, model_.eps, rows, D, block(all));
       linear<Product, X, Then::GELU>(block(all), layer.up, rows, D, 4 * D, all.columns(4 * D),
-                                     wide_row(row), operand(all));
+                                     wide_row(row), operand(all), way_);
     });
     by_blocks([&](int row, int rows) {
       linear<Product, X, Then::ADD>(wide_row(row), layer.down, rows, 4 * D, D, all.columns(D),
-                                    x(row), operand(all));
+                                    x(row), operand(all), way_);
     });
   }
 
@@ -263,12 +257,12 @@ class Forward {
         head.lay_out();
         head.template run<true>(
             item.first, item.end, out, D,
-            [&](const MapBlock &block) { sums.add(block, h, weight, watch, kept); });
+            [&](const MapBlock &block) { sums.add(block, h, weight, watch, kept); }, way_);
       } else if (last && job_.row_count >= 0 && !plan_.by_columns) {
         attend_wanted(head, start, n, out);
       } else {
         head.lay_out();
-        head.template run<false>(item.first, item.end, out, D, [](const MapBlock &) {});
+        head.template run<false>(item.first, item.end, out, D, [](const MapBlock &) {}, way_);
       }
     }
   }
@@ -282,7 +276,7 @@ class Forward {
     head.lay_out();
     while (row != past && *row < start + n) {
       const int first = *row - start, end = std::min(n, first + LANES);
-      head.template run<false>(first, end, out, model_.dim, [](const MapBlock &) {});
+      head.template run<false>(first, end, out, model_.dim, [](const MapBlock &) {}, way_);
       row = std::lower_bound(row, past, start + end);
     }
   }
@@ -297,7 +291,7 @@ class Forward {
         sums_of(s).correct(model_.layer[index].contact_weights,
                            static_cast<int>(L * rank / threads),
                            static_cast<int>(L * (rank + 1) / threads), watch.contacts,
-                           own<float>(plan_.scratch, rank));
+                           own<float>(plan_.scratch, rank), way_);
       if (watch.attentions && rank == 0) sums_of(s).average(watch.attentions + index * L);
     }
   }
@@ -326,6 +320,7 @@ class Forward {
 
   const Model &model_;
   const Job &job_;
+  const Way way_;
   const Plan<X, Product> plan_;
   Barrier barrier_;
   Shares shares_{static_cast<int>(job_.threads)};

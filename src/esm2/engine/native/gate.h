@@ -38,4 +38,25 @@ class Gate {
 // One for all passes of a process by the kernels of one instruction set: it computes by no other.
 Gate gate;
 
+// How a pass goes: ahead of others, or letting by those that do.
+class Way {
+ public:
+  explicit Way(bool ahead) : ahead_(ahead) {}
+
+  // Everything that a pass does is between `begin` and `end`.
+  void begin() const {
+    if (ahead_) gate.close();
+  }
+  void end() const {
+    if (ahead_) gate.open();
+  }
+  // To be asked every millisecond.
+  void let_by() const {
+    if (!ahead_) gate.pass();
+  }
+
+ private:
+  const bool ahead_;
+};
+
 }  // namespace

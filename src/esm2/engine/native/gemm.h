@@ -9,6 +9,7 @@
 // whatever the number of rows: a row's numbers do not depend on the rows beside it.
 #pragma once
 #include "columns.h"
+#include "gate.h"
 #include "operand.h"
 #ifdef __AMX_TILE__
 #include "amx.h"
@@ -67,7 +68,7 @@ size_t buffer_bytes(size_t rows, size_t D) {
 // As `linear`, of sums in vectors.
 template <class Product, class X, Then then>
 void by_vectors(const typename X::Element *in, const Linear &linear, int rows, int K, int N,
-                Columns columns, void *out, char *buffer) {
+                Columns columns, void *out, char *buffer, const Way &way) {
   const Operand all = operand<Product, X>(in, rows, K, buffer);
   const int words = K / Product::PER_WORD;
   const size_t size = then == Then::ADD ? sizeof(float) : sizeof(typename X::Element);
@@ -77,6 +78,7 @@ void by_vectors(const typename X::Element *in, const Linear &linear, int rows, i
     const int taken = words - k < block ? words - k : block;
     const Operand a = {all.words + k, all.scales};
     for (int n = columns.first; n < columns.end; n += PANEL) {
+      way.let_by();
       const uint32_t *panel = linear.panels + static_cast<size_t>(n) * words + k * PANEL;
       const Linear own = {nullptr, k == 0 ? linear.bias + n : nullptr, linear.scales + n,
                           linear.offsets + n};
@@ -95,20 +97,20 @@ void by_vectors(const typename X::Element *in, const Linear &linear, int rows, i
 // buffer: of buffer_bytes. Only `columns` of out are computed.
 template <class Product, class X, Then then>
 void linear(const typename X::Element *in, const Linear &weights, int rows, int K, int N,
-            Columns columns, void *out, char *buffer) {
+            Columns columns, void *out, char *buffer, const Way &way) {
 #ifdef __AMX_TILE__
   if constexpr (in_tiles<Product>)
-    by_tiles<Product, X, then>(in, weights, rows, K, N, columns, out, buffer);
+    by_tiles<Product, X, then>(in, weights, rows, K, N, columns, out, buffer, way);
   else
 #endif
-    by_vectors<Product, X, then>(in, weights, rows, K, N, columns, out, buffer);
+    by_vectors<Product, X, then>(in, weights, rows, K, N, columns, out, buffer, way);
 }
 
 // The same for all columns.
 template <class Product, class X, Then then>
 void linear(const typename X::Element *in, const Linear &weights, int rows, int K, int N, void *out,
-            char *buffer) {
-  linear<Product, X, then>(in, weights, rows, K, N, {0, N}, out, buffer);
+            char *buffer, const Way &way) {
+  linear<Product, X, then>(in, weights, rows, K, N, {0, N}, out, buffer, way);
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ namespace {
 template <class Product>
 void language_head(const LanguageHead *head, const HeadJob *job) {
   const int D = head->dim;
+  const Way way(job->ahead);
+  way.begin();
   run_together(job->threads, [&](int rank, int threads) {
     [[maybe_unused]] const TilesOfThread tiles;
     const int end = first_row(job->rows, rank + 1, threads);
@@ -25,13 +27,14 @@ void language_head(const LanguageHead *head, const HeadJob *job) {
       const int rows = std::min(BLOCK_ROWS, end - row);
       float *scratch = job->scratch + static_cast<size_t>(row) * D;
       linear<Product, Float32, Then::GELU>(job->x + static_cast<size_t>(row) * D, head->dense, rows,
-                                           D, D, scratch, buffer);
+                                           D, D, scratch, buffer, way);
       layer_norm<Float32>(scratch, head->norm, head->eps, rows, D, scratch);
       linear<Product, Float32, Then::STORE>(scratch, head->output, rows, D, head->columns,
                                             job->out + static_cast<size_t>(row) * head->columns,
-                                            buffer);
+                                            buffer, way);
     }
   });
+  way.end();
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ extern const Kernels esm2_float32_avx2, esm2_float32_avx512, esm2_float32_avx512
 // The sizes of the structs, so that Python notices a library that was built from other sources.
 EXPORT uint64_t esm2_abi() {
   const uint64_t sizes[] = {sizeof(Layer), sizeof(Job), sizeof(Watch), sizeof(Model),
-                            sizeof(LanguageHead), sizeof(Kernels)};
+                            sizeof(LanguageHead), sizeof(HeadJob), sizeof(Kernels)};
   uint64_t all = 0;
   for (uint64_t size : sizes) all = all * 4099 + size;
   return all;

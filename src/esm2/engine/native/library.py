@@ -108,6 +108,7 @@ class HeadJob(ctypes.Structure):
     _fields_ = (
         ("rows", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("ahead", ctypes.c_int32),
         ("x", _Pointer),
         ("scratch", _Pointer),
         ("out", _Pointer),
@@ -189,7 +190,7 @@ def _library() -> ctypes.CDLL | None:
         ) from error
     library.esm2_abi.restype = ctypes.c_uint64
     sizes = 0
-    for struct in (Layer, Job, Watch, Model, LanguageHead, _Table):
+    for struct in (Layer, Job, Watch, Model, LanguageHead, HeadJob, _Table):
         sizes = (sizes * 4099 + ctypes.sizeof(struct)) % 2**64
     if library.esm2_abi() != sizes:
         raise EngineError(f"{LIBRARY} was built from other sources; build it anew: make native")

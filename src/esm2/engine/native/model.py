@@ -125,8 +125,8 @@ class NativeESM2:
         del tables  # so long they had to live
         return kept
 
-    def language_head(self, x: Tensor) -> Tensor:
-        """Hidden states of the last layer to logits: (rows, D) -> (rows, 33)."""
+    def language_head(self, x: Tensor, *, ahead: bool = False) -> Tensor:
+        """Hidden states of the last layer to logits: (rows, D) -> (rows, 33); `ahead` as above."""
         assert self._head is not None, "refused by Engine.run"
         x = x.contiguous()
         scratch = torch.empty_like(x)
@@ -134,6 +134,7 @@ class NativeESM2:
         job = library.HeadJob(
             rows=len(x),
             threads=self._threads_for(len(x)),
+            ahead=ahead,
             x=x.data_ptr(),
             scratch=scratch.data_ptr(),
             out=out.data_ptr(),

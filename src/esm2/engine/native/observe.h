@@ -15,6 +15,7 @@
 
 #include "abi.h"
 #include "attention.h"
+#include "gate.h"
 
 namespace {
 
@@ -73,9 +74,9 @@ struct Sums {
   }
 
   // Once all rows of the layer have passed: the correction of the rows first .. end - 1 of contacts.
-  // `scratch` holds heads x n floats. Written out: a compiler that fuses some products with their sums
-  // and not others gives rows other bits when another thread begins elsewhere.
-  void correct(const float *weights, int first, int end, float *contacts, float *scratch) const {
+  // `scratch` holds heads x n floats.
+  void correct(const float *weights, int first, int end, float *contacts, float *scratch,
+               const Way &way) const {
     const int L = n - 2;
     for (int h = 0; h < heads; h++) {
       float *s = scratch + static_cast<size_t>(h) * n;
@@ -86,16 +87,38 @@ struct Sums {
       }
       double sum = 0;
       for (int j = 1; j <= L; j++) sum += s[j];
-      const float scale = static_cast<float>(weights[h] / (2 * sum));
-      for (int i = first; i < end; i++) {
-        const float factor = -scale * s[i + 1];
-        float *map = contacts + static_cast<size_t>(i) * L;
-        int j = 0;
-        for (; j + W <= L; j += W)
-          store(map + j, fma(broadcast(factor), load(s + j + 1), load(map + j)));
-        for (; j < L; j++) map[j] = __builtin_fmaf(factor, s[j + 1], map[j]);
-      }
+      s[0] = static_cast<float>(weights[h] / (2 * sum));  // nobody asks for BOS's
     }
+    for (int i = first; i < end; i++) {
+      way.let_by();
+      float *map = contacts + static_cast<size_t>(i) * L;
+      int j = 0;
+      for (; j + 4 * W <= L; j += 4 * W) correct<4>(scratch, i, j, map + j);
+      for (; j + W <= L; j += W) correct<1>(scratch, i, j, map + j);
+      for (; j < L; j++)
+        for (int h = 0; h < heads; h++) {
+          const float *s = scratch + static_cast<size_t>(h) * n;
+          map[j] = __builtin_fmaf(-s[0] * s[i + 1], s[j + 1], map[j]);
+        }
+    }
+  }
+
+  // Some vectors of row i, from column j on, by all heads while they are in registers. Written out: a
+  // compiler that fuses some products with their sums and not others gives rows other bits when
+  // another thread begins elsewhere.
+  template <int vectors>
+  void correct(const float *scratch, int i, int j, float *map) const {
+    V left[vectors];
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; k++) left[k] = load(map + k * W);
+    for (int h = 0; h < heads; h++) {
+      const float *s = scratch + static_cast<size_t>(h) * n;
+      const V factor = broadcast(-s[0] * s[i + 1]);
+#pragma GCC unroll 4
+      for (int k = 0; k < vectors; k++) left[k] = fma(factor, load(s + j + 1 + k * W), left[k]);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; k++) store(map + k * W, left[k]);
   }
 
   // The mean over heads and queries, residues only.
