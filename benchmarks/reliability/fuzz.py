@@ -5,19 +5,24 @@
     described  schemathesis, which reads the description and holds every answer against it
 
 Each answer must be one that the description allows: never a 500, and never silence for longer than
-a request takes. The server must be there afterwards, its worker never restarted.
+a request takes. The server must be there afterwards, its worker never restarted. Another process
+asks `/health/live` ten times a second meanwhile, each time on a new connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import multiprocessing
 import random
 import re
 import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +30,12 @@ from benchmarks.reliability.load import Connection, Refused, Request, request
 from benchmarks.reliability.served import SLUG, served
 from tests.wire.described import run_schemathesis
 
-CONNECTIONS = 32
+CONNECTIONS = 16  # more than keep the server busy
 #: Seconds without an answer or a closed connection that are a hang.
 HANG = 30.0
+_SPAWN = multiprocessing.get_context("spawn")
+#: Milliseconds within which `/health/live` is to answer.
+_PROMPT = 100.0
 #: Seconds without an answer after which a damaged request is taken for a half one.
 _WAIT = 0.05
 _SPLICES = (
@@ -81,10 +89,11 @@ async def _measure(raw: int, bodies: int) -> dict[str, Any]:
     with served(*flags) as server:
         worker = server.workers()
         begun = time.monotonic()
-        said = await _shared(_raw, server.port, raw)
-        between = time.monotonic()
-        answered = await _shared(_bodies, server.port, bodies)
-        ended = time.monotonic()
+        with _watched(server.port) as live:
+            said = await _shared(_raw, server.port, raw)
+            between = time.monotonic()
+            answered = await _shared(_bodies, server.port, bodies)
+            ended = time.monotonic()
         statuses = said + answered
         return {
             "raw_cases": raw,
@@ -97,7 +106,47 @@ async def _measure(raw: int, bodies: int) -> dict[str, Any]:
             "hangs": statuses["hang"],
             "worker_restarted": server.workers() != worker,
             "alive": server.ready(),
+            "live": live,
         }
+
+
+@contextmanager
+def _watched(port: int) -> Iterator[dict[str, float]]:
+    """How long `/health/live` takes; filled in at the end."""
+    figures: dict[str, float] = {}
+    ours, theirs = _SPAWN.Pipe()
+    watcher = _SPAWN.Process(target=_watch, args=(port, theirs), daemon=True)
+    watcher.start()
+    try:
+        yield figures
+    finally:
+        ours.send(None)
+        figures |= ours.recv()
+        watcher.join()
+
+
+def _watch(port: int, until: Any) -> None:
+    """Ask until something comes on a pipe, and put the figures there."""
+    seen = []
+    while not until.poll(0.1):
+        begun = time.monotonic()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=HANG):
+                seen.append(1000 * (time.monotonic() - begun))
+        except OSError:
+            seen.append(math.inf)
+    seen.sort()
+    slowest = seen[-1]
+    late = sum(one > _PROMPT for one in seen)
+    p999 = seen[int(0.999 * len(seen))]
+    until.send(
+        {
+            "asked": len(seen),
+            "p999_ms": round(p999, 1),
+            "slowest_ms": round(slowest, 1),
+            "late": late,
+        }
+    )
 
 
 async def _shared(work: Any, port: int, cases: int) -> Counter[str]:

@@ -89,7 +89,9 @@ def _fuzz(own: dict[str, Any]) -> list[str]:
         f" {own['server_errors']} answers of 5xx, {own['hangs']} hangs, worker restarted:"
         f" {'yes' if own['worker_restarted'] else 'no'}, alive afterwards:"
         f" {'yes' if own['alive'] else 'no'}. Raw: {_counts(own['raw_answers'])}. Bodies:"
-        f" {_counts(own['body_answers'])}."
+        f" {_counts(own['body_answers'])}. `/health/live`, asked {own['live']['asked']:,} times"
+        f" meanwhile: {own['live']['late']} took more than 100 ms, one in a thousand more than"
+        f" {own['live']['p999_ms']} ms, the slowest {own['live']['slowest_ms']} ms."
     ]
 
 
