@@ -147,11 +147,11 @@ def guarded(patience: Patience, told: Callable[[str, int, str], None]) -> type[H
         def _cut_if_idle(self) -> None:
             """Cut a caller who does not read; nothing more is written for one who is waited for."""
             self._send_timer = None
-            if self._unsent - _unsent(self.transport) >= _LEAST:
+            taken, seconds = self._unsent - _unsent(self.transport), patience.send_seconds
+            if taken >= _LEAST:
                 self._await_reader()
                 return
-            seconds = patience.send_seconds
-            _log.info("a caller took nothing of its reply for %g s and is cut off", seconds)
+            _log.info("a caller took %d bytes of its reply in %g s and is cut off", taken, seconds)
             self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
