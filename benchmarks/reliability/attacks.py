@@ -1,7 +1,7 @@
 """Attacks of docs/reliability.md, and what everybody else sees of each.
 
 Bodies full of bad values while `/health/live` is asked, readiness by 128 clients, a long request,
-readers who read nothing; and silent connections where few files may be open.
+readers who read nothing; silent connections where few files may be open; and very many at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from benchmarks.reliability.load import protein
@@ -61,6 +63,7 @@ def measure(seconds: float) -> dict[str, Any]:
             "readers": _readers(server, seconds),
         }
     figures["silent"] = [_silent(200, 128), _silent(100, 64)]
+    figures["at_once"] = _at_once(640)
     return figures
 
 
@@ -183,6 +186,31 @@ def _silent(connections: int, files: int) -> dict[str, Any]:
     }
 
 
+def _at_once(requests: int) -> dict[str, Any]:
+    """What many requests at once, three times, leave behind in a server's memory."""
+    rng = random.Random(7)
+    outputs = (["mean"], ["per_token"], ["contacts"], ["logits"])
+    bodies = [
+        {
+            "items": [{"sequence": protein(rng, rng.choice((50, 200, 500, 1000)))}],
+            "params": {"include": rng.choice(outputs)},
+        }
+        for _ in range(requests)
+    ]
+    with served() as server:
+        statuses = {_short(server.port) for _ in range(20)}
+        memory = [server.held().rss_mb]
+        for _ in range(3):
+            with ThreadPoolExecutor(requests) as callers:
+                statuses |= set(callers.map(partial(_encode, server.port), bodies))
+            memory.append(server.held().rss_mb)
+    return {"requests": requests, "statuses": sorted(statuses), "rss_mb": memory}
+
+
+def _encode(port: int, body: dict[str, Any]) -> int:
+    return _post(port, "encode", json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
 def _closed(connection: socket.socket) -> bool:
     connection.setblocking(False)
     try:
@@ -244,8 +272,7 @@ def _live(port: int) -> float:
 
 
 def _short(port: int) -> int:
-    body = json.dumps({"items": [{"sequence": protein(random.Random(7), 50)}]}).encode()
-    return _post(port, "encode", body, {"Content-Type": "application/json"})
+    return _encode(port, {"items": [{"sequence": protein(random.Random(7), 50)}]})
 
 
 def _post(port: int, action: str, body: bytes, headers: dict[str, str]) -> int:

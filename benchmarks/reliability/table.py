@@ -116,7 +116,7 @@ def _soak(own: dict[str, Any]) -> list[str]:
 
 def _attacks(own: dict[str, Any]) -> list[str]:
     bodies, readiness, asked = own["bodies"], own["readiness"], own["long_request"]
-    readers = own["readers"]
+    readers, at_once = own["readers"], own["at_once"]
     waits = bodies["live_ms"]
     return [
         "| attack | what others see |",
@@ -136,6 +136,9 @@ def _attacks(own: dict[str, Any]) -> list[str]:
             f" exit status {silent['exit_status']} |"
             for silent in own["silent"]
         ),
+        f"| {at_once['requests']} requests at once, three times | statuses"
+        f" {', '.join(map(str, at_once['statuses']))}; memory"
+        f" {', '.join(f'{own:.0f}' for own in at_once['rss_mb'])} MB (before, after each) |",
     ]
 
 

@@ -158,12 +158,10 @@ class Service:
         except TimeoutError as error:
             raise DeadlineExceeded(seconds or 0.0) from error
         finally:
-            # Reached by success, failure and a caller who left: what still waits is not computed.
-            for future in futures:
-                future.cancel()
+            # Reached by success, failure and a caller who left.
             if times is not None:
-                begun = (own.begun for own in futures if isinstance(own, Ticket) and own.begun)
-                times.begun = min(begun, default=0.0)
+                times.begun = min(filter(None, map(_begun, futures)), default=0.0)
+            _let_go(futures)
 
     async def run_cached(
         self,
@@ -265,3 +263,19 @@ def _looked_at(asked: asyncio.Task[float]) -> None:
     """Whoever asked may have left; nobody needs to be told of what it came to."""
     if not asked.cancelled():
         asked.exception()
+
+
+def _begun(future: Future[Outputs]) -> float:
+    """When a pass began, `time.monotonic`; 0 if it did not, or that is not known."""
+    return future.begun if isinstance(future, Ticket) else 0.0
+
+
+def _let_go(futures: list[Future[Outputs]]) -> None:
+    """Have what still waits not computed, and what is computed all the same not kept.
+
+    An error keeps the frame that it came through, with its futures, and some error is in a circle:
+    what came of a pass whose caller has left would stay until the garbage collector finds it.
+    """
+    for future in futures:
+        future.cancel()
+    futures.clear()

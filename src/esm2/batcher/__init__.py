@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -148,16 +149,19 @@ class Batcher:
                 raise ShuttingDown
             self._line.put(together, caller)
             for waiting in together:
-                waiting.future.add_done_callback(partial(self._given_up, waiting))
+                # A future keeps its callbacks, and would with them keep itself, and the outputs.
+                given_up = partial(self._given_up, weakref.ref(waiting))
+                waiting.future.add_done_callback(given_up)
             self._changed.notify_all()
         return [waiting.future for waiting in together]
 
     def _waiting(self, request: ForwardRequest, caller: str) -> Waiting:
         return Waiting(request, self._cost(request), self._work(request), caller)
 
-    def _given_up(self, waiting: Waiting, future: Future[Outputs]) -> None:
+    def _given_up(self, whose: weakref.ref[Waiting], future: Future[Outputs]) -> None:
         """What somebody cancels stops waiting at once."""
-        if future.cancelled():
+        waiting = whose()
+        if waiting is not None and future.cancelled():
             with self._changed:
                 self._line.drop(waiting)
 
@@ -185,6 +189,7 @@ class Batcher:
             with self._changed:
                 del self._running[index]
                 self._changed.notify_all()
+            del batch  # which would stay, with its outputs, until there is another
 
     def _take(self, index: int) -> list[Waiting]:
         """The next batch; waits for one. Empty when closed and drained."""
@@ -277,6 +282,7 @@ class Batcher:
             with self._changed:
                 behind.stopped += self._running_ahead.pop(index).elapsed
                 self._changed.notify_all()
+            del taken, batch, behind  # as above
 
     def _take_ahead(self, index: int) -> tuple[list[Waiting], Pass] | None:
         """What goes ahead, and of which pass; waits for it. None when closed."""

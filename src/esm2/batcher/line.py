@@ -54,7 +54,7 @@ class Ticket(Future[Outputs]):
         return super().set_running_or_notify_cancel()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Waiting:
     """A request that waits, or is computed.
 
