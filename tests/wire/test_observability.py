@@ -18,6 +18,7 @@ from tests.wire.server import PATIENCE, serving
 
 ENCODE = f"/api/v2/{DEMO_SLUG}/encode/"
 TEN = {"items": [{"sequence": "MKTAYIAKQR"}]}
+LARGE = {"items": [{"sequence": "MKTAYIAKQR" * 150}] * 8, "params": {"include": ["contacts"]}}
 
 
 def samples(text):
@@ -37,7 +38,7 @@ def figures(server):
 
 @pytest.fixture(scope="module")
 def server():
-    with serving("--log-level", "info", "--log-format", "json") as running:
+    with serving("--log-level", "info", "--log-format", "json", "--send-seconds=2") as running:
         yield running
 
 
@@ -89,15 +90,26 @@ def test_what_never_became_a_request_is_counted_and_is_one_line(server):
 
 
 def test_a_reply_that_is_not_taken_is_told_to_be_cut(server):
-    body = {"items": [{"sequence": "MKTAYIAKQR" * 150}] * 8, "params": {"include": ["contacts"]}}
     connection = server.connect()
-    connection.request("POST", ENCODE, json.dumps(body), {"X-Request-ID": "cut"})
+    connection.request("POST", ENCODE, json.dumps(LARGE), {"X-Request-ID": "cut"})
     assert connection.getresponse().read(2000)
     connection.sock.close()
     connection.close()
     services.until(lambda: '"request_id":"cut"' in server.said, "there is no line of it")
     [line] = [line for line in server.said.splitlines() if '"request_id":"cut"' in line]
     assert (json.loads(line)["status"], json.loads(line)["code"]) == (200, "reply.cut")
+
+
+def test_of_a_reader_who_is_cut_off_it_is_told_how_little_was_taken(server):
+    content = json.dumps(LARGE).encode()
+    head = f"POST {ENCODE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(head.encode() + content)
+        services.until(lambda: "is cut off" in server.said, "there is no line of it")
+    [line] = [line for line in server.said.splitlines() if "is cut off" in line]
+    assert re.search(r"a caller took \d+ bytes of its reply in 2 s and is cut off", line)
 
 
 def test_no_label_is_of_a_callers_choosing(server):
