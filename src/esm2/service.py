@@ -273,8 +273,9 @@ def _begun(future: Future[Outputs]) -> float:
 def _let_go(futures: list[Future[Outputs]]) -> None:
     """Have what still waits not computed, and what is computed all the same not kept.
 
-    An error keeps the frame that it came through, with its futures, and some error is in a circle:
-    what came of a pass whose caller has left would stay until the garbage collector finds it.
+    An error keeps the frames that it came through, with their futures, and asyncio's timeouts and
+    anyio's groups keep errors in circles: what came of a pass whose caller has left would stay
+    until the garbage collector finds it.
     """
     for future in futures:
         future.cancel()
